@@ -300,7 +300,7 @@ def test_absent_sections_say_why():
         assert "Left out: the labelled rows are only three." in document
     assert verdict(bare) == (
         "This model was not measured: there were no labeled rows to measure it on. "
-        "No drafts were asked for (synthesis.drafts: 0). The bundle is trained on real rows only."
+        "No drafts were requested (synthesis.drafts: 0). The bundle is trained on real rows only."
     )
     assert advise(bare) == ("Label 8 rows of each class before you rely on it: enough to measure the model.",)
 

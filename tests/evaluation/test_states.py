@@ -85,9 +85,9 @@ def test_no_state_is_told_as_another(measured, use, contract):
         "The bundle's accuracy is 82.0% [75.0-87.0]": measured in ("test file", "cross-validation"),
         "rows of exam.csv": measured == "test file",
         "real rows, cross-validated": measured == "cross-validation",
-        "No drafts were asked for (synthesis.drafts: 0)": use == "off",
-        "64 drafts were asked for and none was written: it writes English": use == "unwritten",
-        "64 drafts were asked for, 50 were written and none was kept": use == "unkept",
+        "No drafts were requested (synthesis.drafts: 0)": use == "off",
+        "64 drafts were requested and none was written: it writes English": use == "unwritten",
+        "64 drafts were requested, 50 were written and none was kept": use == "unkept",
         "trained with drafts, whose effect was not measured on real rows": use == "untested",
         "The learner that ships was not measured with drafts": use == "unchosen",
         "Drafts help: +6.0 points [+2.0, +10.0]": use == "helpful",
@@ -126,7 +126,7 @@ def test_what_is_learned_from_is_called_by_its_name(drafting, use, told):
     base = state("test file", use, "none")
     report = replace(base, drafting=pool, drafts=None if use == "untested" else base.drafts)
     assert told in verdict(report)
-    assert "0 drafts were asked for" not in " ".join(documents(report))
+    assert "0 drafts were requested" not in " ".join(documents(report))
 
 
 @pytest.mark.parametrize(("low", "told"), [(0.39, True), (0.4, True), (0.41, False)])

@@ -101,7 +101,7 @@ def test_doubt_is_told_apart_for_three_labels():
 @pytest.mark.parametrize("seed", range(8))
 def test_coreset_covers_at_most_twice_as_far_as_the_best_cover(seed):
     pool, n = random_pool(12, d=3, m=1, seed=seed), 3
-    apart = np.linalg.norm(pool.features[:, None] - np.concatenate([pool.features, pool.labelled])[None], axis=2)
+    apart = np.linalg.norm(pool.features[:, None] - np.concatenate([pool.features, pool.labeled])[None], axis=2)
 
     def radius(places):
         return apart[:, [*places, 12]].min(1).max()

@@ -100,7 +100,7 @@ def evaluate(
         separator=cells,
         spans=spans,
     ) as reading:
-        refuse_shared(Path(file), tuple(reading.heads), reading.taken, labelled=not kind.spans)
+        refuse_shared(Path(file), tuple(reading.heads), reading.taken, labeled=not kind.spans)
         scored = score_rows(model, reading.rows, trained_on(bundle_of(bundle), model.manifest))
     if not len(scored.truth):
         raise _nothing(file, reading, scored, model.labels)

@@ -58,34 +58,34 @@ def text_fields(text: str, columns: Columns) -> dict[str, str]:
     return dict(zip(columns.texts, split_pair(text) or (text,), strict=False))
 
 
-def check_columns(path: Path, found: Sequence[str], columns: Columns, *, labelled: bool = True, delimiter: str = "") -> None:
+def check_columns(path: Path, found: Sequence[str], columns: Columns, *, labeled: bool = True, delimiter: str = "") -> None:
     """Check that a table has each of the columns once.
 
     Raises:
         DataError: a column is missing (the message lists those of the table) or repeated, or has two roles.
     """
-    refuse_shared(path, found, columns, labelled=labelled)
+    refuse_shared(path, found, columns, labeled=labeled)
     shown = ", ".join(found[:_SHOWN]) + (f", ... ({len(found)})" if len(found) > _SHOWN else "")
     texts = [(columns.text, named_text(found)), *((name, None) for name in columns.texts[1:])]
-    for column, likely in [*texts, (columns.label, named_label(found))] if labelled else texts:
+    for column, likely in [*texts, (columns.label, named_label(found))] if labeled else texts:
         if column not in found:
             guess = f"did you mean '{likely}'?" if likely else nearest(column, found)
-            where = "in task.yaml: data.columns" if labelled else "of the text with --text, or in task.yaml: data.columns.text"
-            remedy = f"{guess} Name the column{'s' * labelled} {where}".strip()
+            where = "in task.yaml: data.columns" if labeled else "of the text with --text, or in task.yaml: data.columns.text"
+            remedy = f"{guess} Name the column{'s' * labeled} {where}".strip()
             if len(found) == 1 and delimiter:
-                remedy += f"; or the delimiter, if it is not {delimiter!r}: {'' if labelled else '--delimiter or '}data.delimiter"
+                remedy += f"; or the delimiter, if it is not {delimiter!r}: {'' if labeled else '--delimiter or '}data.delimiter"
             raise DataError(f"{path}: no column '{column}'", known=f"columns there: {shown}", remedy=remedy)
         if found.count(column) > 1:
             raise DataError(f"{path}: two columns are named '{column}'", known=f"columns there: {shown}", remedy="rename one")
 
 
-def refuse_shared(path: Path, found: Collection[str], columns: Columns, *, labelled: bool) -> None:
+def refuse_shared(path: Path, found: Collection[str], columns: Columns, *, labeled: bool) -> None:
     """Check that no column has two roles, such as text and label: the model would read its own target.
 
     Raises:
         DataError: a column has two roles.
     """
-    named = {"text": columns.text, "pair": columns.pair, "label": columns.label if labelled else None, "weight": columns.weight}
+    named = {"text": columns.text, "pair": columns.pair, "label": columns.label if labeled else None, "weight": columns.weight}
     roles: dict[str, str] = {}
     for role, name in named.items():
         if name is None:

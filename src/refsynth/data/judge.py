@@ -78,7 +78,7 @@ class Judge:
         if self.spans == "none":
             check_columns(path, found, self.columns, delimiter=delimiter)
         elif TOKENS not in found:
-            check_columns(path, found, self.columns, labelled=False, delimiter=delimiter)
+            check_columns(path, found, self.columns, labeled=False, delimiter=delimiter)
 
     def notes(self) -> list[str]:
         """Return notes about widened marks and about weights that no row has."""
@@ -135,7 +135,7 @@ class Judge:
             value = record.values.get(name)
             if value is not None and not isinstance(value, str) and not (self.spans != "none" and isinstance(value, list)):
                 return Bad("malformed", no_string(name, value))
-            if isinstance(value, str) and "\0" in value:  # damage or a wrong encoding: nobody writes NUL
+            if isinstance(value, str) and "\0" in value:  # damage or a wrong encoding: people do not write NUL
                 remedy = "name the encoding (data.encoding) or fix the row"
                 return Bad("malformed", f"'{name}' holds NUL bytes", remedy=remedy)
         return None

@@ -145,7 +145,7 @@ def open_rows(
             columns = columns.model_copy(update={"text": "text"})
         joined = join_columns(table, columns)
         if table.format != "text" and joined.columns is not None and not (spans != "none" and TOKENS in joined.columns):
-            check_columns(name, joined.columns, columns, labelled=False, delimiter=table.delimiter)
+            check_columns(name, joined.columns, columns, labeled=False, delimiter=table.delimiter)
         rows = _rows(joined, columns, separator, spans, known)
         if joined is not table and (made := {*columns.texts, columns.label} - {*found}):
             rows = _without(rows, made)
@@ -212,14 +212,14 @@ def _rows(
             yield BadRow(record.row, trouble, record.values, place, own)
             continue
         try:
-            text, label = _spanned(record, columns, spans) if spans != "none" else _labelled(record, columns, separator, known)
+            text, label = _spanned(record, columns, spans) if spans != "none" else _labeled(record, columns, separator, known)
         except MarkError as error:
             yield BadRow(record.row, str(error), record.values, place, own)
         else:
             yield Row(record.row, text, own, label, record.values, place)
 
 
-def _labelled(record: TableRecord, columns: Columns, separator: str | None, known: Known | None) -> tuple[str, str | None]:
+def _labeled(record: TableRecord, columns: Columns, separator: str | None, known: Known | None) -> tuple[str, str | None]:
     refused = columns.label not in record.values or left_out(record, columns) is not None
     label = None if refused else label_of(record, columns, separator)
     if label and known is not None:

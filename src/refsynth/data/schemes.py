@@ -84,7 +84,7 @@ def _prefixed_spans(tags: Sequence[str]) -> list[Span]:
 
 
 def _bare_spans(tags: Sequence[str]) -> list[Span]:
-    """Adjacent words with the same name form one span: without prefixes, two spans cannot be told from one."""
+    """Adjacent words with the same name form one span: without prefixes, two spans look like one."""
     spans: list[Span] = []
     for place, tag in enumerate(tags):
         if tag in OUTSIDES:

@@ -33,7 +33,7 @@ def nothing(path: Path, table: Table, troubles: Sequence[str]) -> DataError:
     elif troubles and table.format == "csv":
         shown = ", ".join(f"'{column}'" for column in (table.columns or ())[:_SHOWN])
         remedy = f"the first line must name all columns, and it has {shown}; take out a title or a comment that stands above them"
-    return DataError(f"{path}: {what}", expected="labelled rows", remedy=remedy)
+    return DataError(f"{path}: {what}", expected="labeled rows", remedy=remedy)
 
 
 def no_labels(path: Path, form: Format, column: str, counter: LabelTally) -> DataError:

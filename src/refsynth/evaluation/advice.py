@@ -100,7 +100,7 @@ def _confused_pairs(report: Report) -> Iterator[str]:
         truth, predicted, count, share = often[0]
         yield (
             f"{truth} is taken for {predicted} in {count} rows ({100 * share:.0f}% of its rows): "
-            "describe how the two labels differ, or merge them if nobody acts on the difference."
+            "describe how the two labels differ, or merge them if the difference has no consequence."
         )
 
 

@@ -83,12 +83,12 @@ def drafts(report: Report, state: ReportState) -> str:
 def why_none(report: Report, state: ReportState) -> str:
     """Return why there are no drafts, as a sentence without full stop."""
     if not state.wanted:
-        return "No drafts were asked for (synthesis.drafts: 0)"
-    asked = f"{state.wanted:,} drafts were asked for"
+        return "No drafts were requested (synthesis.drafts: 0)"
+    requested = f"{state.wanted:,} drafts were requested"
     if state.written:
-        return f"{asked}, {state.written:,} were written and none was kept"
+        return f"{requested}, {state.written:,} were written and none was kept"
     hindrance = report.drafting.hindrance if report.drafting else ""
-    return f"{asked} and none was written{f': {hindrance}' if hindrance else ''}"
+    return f"{requested} and none was written{f': {hindrance}' if hindrance else ''}"
 
 
 def closing(report: Report) -> str:

@@ -30,14 +30,14 @@ class CandidatePool(NamedTuple):
     Attributes:
         probabilities: of the pool [N, K].
         features: embeddings of the pool [N, D]; D may be 0 for a strategy without embeddings.
-        labelled: embeddings of the labeled rows [M, D].
+        labeled: embeddings of the labeled rows [M, D].
         several: whether a text may have any number of labels. Each label is then a binary decision with threshold 0.5, see
             `centered`.
     """
 
     probabilities: FloatArray
     features: FloatArray
-    labelled: FloatArray
+    labeled: FloatArray
     several: bool = False
 
 
@@ -127,8 +127,8 @@ def _coreset(pool: CandidatePool, n: int, rng: np.random.Generator) -> Selection
         return squared_distances(x, x[place : place + 1])[:, 0]
 
     nearest: FloatArray | None = None
-    if len(pool.labelled):
-        nearest = squared_distances(x, np.asarray(pool.labelled, float)).min(1)
+    if len(pool.labeled):
+        nearest = squared_distances(x, np.asarray(pool.labeled, float)).min(1)
         first = int(nearest.argmax())
     else:
         first = int(squared_distances(x, x.mean(0, keepdims=True)).argmin())

@@ -24,7 +24,7 @@ from refsynth.learning.rows import read_labelled
 MARKED_ROW = '{"text": "[Ann Lee](person) lives in [Oslo](place)"}'
 
 
-class Taken(NamedTuple):
+class AddedLabels(NamedTuple):
     """The result of adding labels.
 
     Attributes:
@@ -43,7 +43,9 @@ class Taken(NamedTuple):
     skipped: int
 
 
-def add_labels(run: Path, file: Path, *, skip_bad: bool = False, text: str | None = None, label: str | None = None) -> Taken:
+def add_labels(
+    run: Path, file: Path, *, skip_bad: bool = False, text: str | None = None, label: str | None = None
+) -> AddedLabels:
     """Add the labels of a file that a person has filled in.
 
     Args:
@@ -79,7 +81,7 @@ def add_labels(run: Path, file: Path, *, skip_bad: bool = False, text: str | Non
         listed.parent.mkdir(exist_ok=True)
         write_skipped(listed, loaded.skipped)
     skipped = remember_skips(run / "label", _left_blank(file, columns, separator))
-    return Taken(target, task.config.data.more is not None, added, loaded, listed, skipped)
+    return AddedLabels(target, task.config.data.more is not None, added, loaded, listed, skipped)
 
 
 def _left_blank(file: Path, columns: Columns, separator: str | None) -> list[str]:

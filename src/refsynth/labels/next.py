@@ -50,7 +50,7 @@ class Stability(NamedTuple):
     stop: bool
 
 
-class Asked(NamedTuple):
+class WrittenForm(NamedTuple):
     """A form of texts to label.
 
     Attributes:
@@ -91,7 +91,7 @@ def ask_next(
     encoding: str | None = None,
     seed: int | None = None,
     again: bool = False,
-) -> Asked:
+) -> WrittenForm:
     """Write a form with the `n` texts of an unlabeled file whose labels would help most.
 
     Texts that the model marks as none of the labels come last, since most of them have no label. Texts of `data.none` are left
@@ -154,7 +154,7 @@ def ask_next(
     form.write(file, forms)
     column = own.text if reading.format == "text" else reading.taken.text
     counts["strange"] = max(0, len(forms) - int((~answered.none).sum()))
-    return Asked(file, column, len(forms), len(free), **counts, certain=certain, stability=stability)
+    return WrittenForm(file, column, len(forms), len(free), **counts, certain=certain, stability=stability)
 
 
 def _no_text(pool: Path, rows: int, counts: Mapping[str, int]) -> DataError:
@@ -184,7 +184,7 @@ def _forms(
     if chooser.embeds:
         labeled = [example.text for example in job.rows.examples]
         features = np.asarray(job.context.encoder.encode([*texts, *labeled]))
-        pool = pool._replace(features=features[: len(texts)], labelled=features[len(texts) :])
+        pool = pool._replace(features=features[: len(texts)], labeled=features[len(texts) :])
     why = f"{strategy}: {chooser.of_set if several else chooser.score}"
     out: list[dict[str, Any]] = []
     for marked, reason in ((~answered.none, why), (answered.none, f"{STRANGE}; {why}")):
