@@ -186,6 +186,13 @@ def test_markdown_keeps_any_text_in_its_cell(text):
     assert not re.search(r"[<`*\[_]", cells.split("|")[1])
 
 
+def test_a_table_of_markdown_stands_apart_from_the_text_above_it(english):
+    lines = render_markdown(english).split("\n")
+    rules = [place for place, line in enumerate(lines) if line.startswith("|---")]
+    assert len(rules) > 8
+    assert {lines[place - 2] for place in rules} == {""}
+
+
 def test_huge_texts_are_cut_visibly():
     assert cut("x" * 320) == "x" * 320
     assert cut("汉" * 5000) == "汉" * 320 + "… (+4,680 characters)"

@@ -22,7 +22,7 @@ import numpy as np
 from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.types import FloatArray
 from refsynth.kinds.metrics import softmax
-from refsynth.labels.consensus import Votes
+from refsynth.labels.consensus import ROUNDS, TOLERANCE, Votes
 from refsynth.labels.rules import LabelRule, Rules
 
 USUAL, IMAGINED = 0.7, 10.0
@@ -30,9 +30,6 @@ USUAL, IMAGINED = 0.7, 10.0
 
 LEAST_SILENCE = 0.02
 """Least probability that a rule abstains on a text of any label: an abstention alone never proves a label."""
-
-TOLERANCE, ROUNDS = 1e-6, 1000
-"""EM ends when no posterior changes by `TOLERANCE` or more, or after `ROUNDS` rounds."""
 
 
 class RuleVotes(NamedTuple):
