@@ -117,10 +117,12 @@ def _row(record: dict[str, str]) -> HeldRow:
     if None in record.values():
         raise ValueError("a truncated row")
     return HeldRow(
-        **{name: restored(record.get(name, "")) for name in ("id", "text", "label", "answer", "file", "own_id")},
+        **{name: restored(record[name]) for name in ("id", "text", "label", "answer")},
         confidence=float(record["confidence"]),
         unsure=record["unsure"] == "yes",
         right=record["right"] == "yes",
         score=float(record["score"]),
+        file=restored(record.get("file", "")),
         sheet_row=int(row) if (row := record.get("sheet_row", "")) else None,
+        own_id=restored(record.get("own_id", "")),
     )
