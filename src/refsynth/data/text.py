@@ -105,9 +105,9 @@ def nearest_of(
     if not n or not len(against[0]):
         return Nearest(place, best)
     language = detect_script(chain(*texts, *against)) if language == "auto" else language
-    halves = [_Overlaps.of(mine, other, language) for mine, other in zip(texts, against, strict=True)]
+    halves = [_Overlaps.of(half, others, language) for half, others in zip(texts, against, strict=True)]
     for start in range(0, n, _BLOCK):
-        overlap = reduce(lambda one, other: one.minimum(other), (half.block(start) for half in halves)).tocsr()
+        overlap = reduce(lambda first, second: first.minimum(second), (half.block(start) for half in halves)).tocsr()
         if except_for is not None:
             rows = np.repeat(np.arange(overlap.shape[0]), np.diff(overlap.indptr)) + start
             overlap.data[except_for[rows] == overlap.indices] = 0
@@ -120,8 +120,8 @@ def nearest_of(
 class _Overlaps(NamedTuple):
     """Shingles of the texts [N, V] and of the texts to compare with [V, M], and the number of shingles of each text [N + M]."""
 
-    mine: Any
-    other: Any
+    texts: Any
+    against: Any
     sizes: IntArray
 
     @classmethod
@@ -131,8 +131,8 @@ class _Overlaps(NamedTuple):
 
     def block(self, start: int) -> Any:
         """Return the Jaccard similarities of B texts from `start` on: sparse, [B, M]."""
-        shared = (self.mine[start : start + _BLOCK] @ self.other).tocoo()
-        union = self.sizes[shared.row + start] + self.sizes[self.mine.shape[0] + shared.col] - shared.data
+        shared = (self.texts[start : start + _BLOCK] @ self.against).tocoo()
+        union = self.sizes[shared.row + start] + self.sizes[self.texts.shape[0] + shared.col] - shared.data
         shared.data = shared.data / union
         return shared.tocsr()
 

@@ -69,12 +69,12 @@ class TestResult:
     @property
     def new(self) -> TestResult | None:
         """The result on rows whose text is in no training row; None if there are none."""
-        return self._without([one.place for one in self.shared if one.same])
+        return self._without([row.place for row in self.shared if row.same])
 
     @property
     def apart(self) -> TestResult | None:
         """The result on rows that are not near-duplicates of training rows either; None if there are none."""
-        return self._without([one.place for one in self.shared])
+        return self._without([row.place for row in self.shared])
 
     def _without(self, places: Sequence[int]) -> TestResult | None:
         left = np.delete(np.arange(len(self.truth)), places)
@@ -163,7 +163,7 @@ def evaluate_test(
         result["void"],
         np.array(result["groups"], int),
         np.array(result["numbers"], int),
-        tuple(Shared(*one) for one in result["shared"]),
+        tuple(Shared(*row) for row in result["shared"]),
     )
 
 
