@@ -30,7 +30,7 @@ from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example, Provenance
 from refsynth.core.windows import LONGEST
 from refsynth.data.text import clean
-from refsynth.labels.curves import Remembering
+from refsynth.labels.curves import CachedEncoder
 from refsynth.learning.rows import Rows
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.store import ModelStore
@@ -99,7 +99,7 @@ def prepare(options: Options, name: str, seeds: int) -> Material:
     pool = [{"text": clean(rows[place]["text"]), "label": rows[place]["label"]} for place in order]
     texts = [row["text"] for part in (pool, *(each.train for each in samples), samples[0].test) for row in part]
     drafts = QUICK_DRAFTS if options.quick else DRAFTS
-    return Material(name, options.data, pool, Remembering(load_encoder(), texts), drafts, test_rows)
+    return Material(name, options.data, pool, CachedEncoder(load_encoder(), texts), drafts, test_rows)
 
 
 def cells(options: Options) -> Iterator[Work]:

@@ -23,7 +23,7 @@ SETFIT_STEPS, BATCH = 400, 16
 
 
 def sentence_encoder(folder: Path, longest: int) -> Any:
-    """Return an encoder as sentence-transformers has it: the mean of the states, normalised."""
+    """Return an encoder as sentence-transformers has it: the mean of the states, normalized."""
     words = Transformer(str(folder), max_seq_length=longest)
     return SentenceTransformer(modules=[words, Pooling(words.get_embedding_dimension(), "mean"), Normalize()], device="cpu")
 

@@ -29,7 +29,7 @@ from refsynth.data.split import fold_of
 from refsynth.data.text import near_groups
 from refsynth.kinds import ONE_LABEL
 from refsynth.kinds.metrics import accuracy
-from refsynth.labels.curves import Remembering
+from refsynth.labels.curves import CachedEncoder
 from refsynth.learning import gate
 from refsynth.learning.baseline import FrozenLearner, TfidfLearner
 from refsynth.learning.candidates import Candidate, ranked
@@ -89,10 +89,10 @@ def measure(data: Path, cells: Cells, *, minutes: float) -> None:
 
 
 @cache
-def _known(data: Path, name: str, encoder: Encoder) -> Remembering:
+def _known(data: Path, name: str, encoder: Encoder) -> CachedEncoder:
     """Return what looks up the embeddings of all rows that the draws have, and of those that are measured on."""
     texts = {row["text"] for seed in range(DRAWS[PAIR]) for row in _texts(data, name, 100 + seed)}
-    return Remembering(encoder, sorted(texts))
+    return CachedEncoder(encoder, sorted(texts))
 
 
 def _texts(data: Path, name: str, seed: int) -> list[dict[str, Any]]:

@@ -57,7 +57,7 @@ def test_from_a_file(tmp_path):
     (tmp_path / "tickets.csv").write_text(ROWS)
     assert succeed("tickets", "--from", "tickets.csv").splitlines() == [
         "tickets.csv: 7 rows, utf-8, comma, columns message (text), intent (label)",
-        "  task: classify, one label for each text: one value in 'intent' a row",
+        "  task: classify, one label for each text: one value in 'intent' per row",
         "  2 labels, 2 rows each; 1 row dropped: empty text (row 5)",
         "  1 text carries two labels (rows 3, 4): left out, listed in tickets/conflicts.csv",
         "wrote tickets/task.yaml - describe the labels there, it pays",

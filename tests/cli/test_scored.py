@@ -195,7 +195,7 @@ def test_what_is_read_is_not_written_over(folder: Path, tmp_path: Path) -> None:
     for source, out in (("in.csv", "in.csv"), ("in.errors.csv", "in.xlsx")):
         with pytest.raises(InputError, match="is the input file"):
             run("predict", folder, tmp_path / source, "--out", tmp_path / out)
-    for out, why in (("s.doc", r"\.csv, .*"), ("none/s.csv", "No such file"), (".", "not known how")):
+    for out, why in (("s.doc", r"\.csv, .*"), ("none/s.csv", "No such file"), (".", "unknown format")):
         with pytest.raises(InputError, match=why):
             run("predict", folder, tmp_path / "in.csv", "--out", tmp_path / out)
     assert (tmp_path / "in.csv").read_text("utf-8") == "Message\ncard\n"

@@ -86,7 +86,7 @@ def test_the_given_texts_keep_their_pieces_and_embeddings(source: Path, pruned: 
         assert torch.equal(old, new)
 
 
-# Two Chinese characters here have no piece, so the score of the unknown decides too; ① and ㍿ become others when normalised.
+# Two Chinese characters here have no piece, so the score of the unknown decides too; ① and ㍿ become others when normalized.
 alphabet = st.sampled_from(sorted({c for c in CORPUS[1]}) + list("鑫龘 ,.!?:;0123456789()“”％①\u3000"))
 
 

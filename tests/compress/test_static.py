@@ -327,7 +327,7 @@ def test_the_report_says_whether_the_certificate_covers_the_test_rows(
     cascade: RunResult, tmp_path: Path, tiny_cache: Path
 ) -> None:
     shutil.copytree(cascade.evidence.folder.path, tmp_path / "out")
-    assert "The test rows are like those texts" in (tmp_path / "out" / "report.md").read_text("utf-8")
+    assert "The test rows do not differ from those texts" in (tmp_path / "out" / "report.md").read_text("utf-8")
     rows = [json.loads(line) for line in (cascade.evidence.folder.path.parent / "test.jsonl").read_text("utf-8").splitlines()]
     long = [row | {"text": " and then ".join([row["text"]] * 9)} for row in rows]
     (tmp_path / "long.jsonl").write_text("".join(json.dumps(row) + "\n" for row in long), "utf-8")

@@ -22,7 +22,7 @@ from refsynth.core.config import RunConfig
 from refsynth.core.run import derive_seed, file_digest, read_jsonl
 from refsynth.core.task import Task
 from refsynth.core.types import Array, Metric
-from refsynth.evaluation.advice import verdict
+from refsynth.evaluation.headline import verdict
 from refsynth.evaluation.sections import FIGURES
 from refsynth.evaluation.testfile import _read
 from refsynth.kinds import KINDS

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from refsynth.core.errors import DataError
+from refsynth.data.formats import open_table
 from refsynth.data.io import read_examples
-from refsynth.data.labelled import open_table
 from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.sniff import sniff
 
@@ -194,6 +194,6 @@ def test_a_sentence_without_end_is_an_error_of_its_row(tmp_path, monkeypatch):
         found = list(table.records)
     assert [getattr(record, "message", None) for record in found] == [
         None,
-        "line 145: longer than 1,000 characters; does a blank line stand between sentences?",
+        "line 145: longer than 1,000 characters; is there a blank line between sentences?",
         None,
     ]

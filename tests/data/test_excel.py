@@ -70,7 +70,7 @@ def test_it_is_said_where_in_the_sheet_rows_stand(tmp_path, case):
     path = book(tmp_path / "rows.xlsx", rows, at=at)
     read = read_examples(path, labels=["late", "money"], columns=Columns(text="Message", label="Topic"))
     found = [note for note in read.notes if "of the sheet" in note and "counted" in note]
-    assert found == ([f"rows are counted below the header, empty ones left out: {said}"] if said else [])
+    assert found == ([f"rows are counted below the header, without empty ones: {said}"] if said else [])
 
 
 HEADERS = {

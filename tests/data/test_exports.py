@@ -13,8 +13,8 @@ from refsynth.cli.app import app
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import DataError
 from refsynth.core.sections import Columns
+from refsynth.data.formats import open_table
 from refsynth.data.io import read_examples
-from refsynth.data.labelled import open_table
 from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.schemes import spans_of_tags
 from refsynth.data.sniff import sniff, sniff_tagged
@@ -272,7 +272,7 @@ REFUSED = {
         "a span with 2 labels",
     ),
     "paragraphs": ({"id": 0, "paragraphs": [{"raw": TEXT}]}, "spaCy.*in paragraphs"),
-    "broken": (studio("oops"), "Label Studio: not as that tool writes it"),
+    "broken": (studio("oops"), "Label Studio: not written as that tool does"),
 }
 
 
@@ -322,9 +322,9 @@ def test_schemes_of_tags(tags, found):
         (["E-a", "O"], "ends a span that does not begin before it"),
         (["B-a", "L-b"], "ends a span that does not begin"),
         (["B-a", "b"], "'b' is not O, B-label or I-label"),
-        ([0, 1], "nothing says their names"),
-        ([True, "O"], "no name and no number"),
-        ([None, "O"], "no name and no number"),
+        ([0, 1], "without names"),
+        ([True, "O"], "neither a name nor a number"),
+        ([None, "O"], "neither a name nor a number"),
     ],
 )
 def test_tags_of_no_scheme_are_refused(tags, message):
@@ -390,7 +390,7 @@ def test_a_tag_column_that_is_named_wins(tmp_path):
         ("open.json", '[{"text": "a"},', "row 2: the array is not closed"),
         ("end.json", '[{"text": "a"}', "row 2: no comma between two values"),
         ("bad.json", '[{"text": "a"},\n {"text": oops, "label": "abcdefghijklmnop"}]', r"row 2: not valid JSON.*line 2"),
-        ("more.json", '[{"text": "a"}] {"text": "b"}', "something stands behind the array"),
+        ("more.json", '[{"text": "a"}] {"text": "b"}', "there is text after the array"),
         ("commas.json", '[{"text": "a"} {"text": "b"}]', "no comma between two values"),
     ],
 )
@@ -446,11 +446,11 @@ def test_places_are_found_in_each_unit(tmp_path, places, offsets):
         (
             [{**one, "text": "Ann"} for one in owned(PLAIN)],
             None,
-            "the span 3-11 says 'Ann', and is in characters 'Mia Wolf'",
+            "the span 3-11 has the text 'Ann', and is in characters 'Mia Wolf'",
         ),
-        (owned(WIDE), "characters", "the span 5-13 says 'Mia Wolf', and is in characters 'a Wolf f'"),
+        (owned(WIDE), "characters", "the span 5-13 has the text 'Mia Wolf', and is in characters 'a Wolf f'"),
         (WIDE, "bytes", "the span 5-13 is in bytes nothing"),
-        ([owned(PLAIN)[0], owned(WIDE)[1]], None, "found in different units"),
+        ([owned(PLAIN)[0], owned(WIDE)[1]], None, "match their own texts in different units"),
         ([[0, 90, "person"]], None, "the span 0-90 is no part of the text, which has 24 characters"),
     ],
 )

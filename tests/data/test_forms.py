@@ -241,7 +241,7 @@ def test_bytes_of_parquet_are_texts_where_they_can_be(tmp_path):
     path = put(tmp_path, {"text": [text.encode() for text in TEXTS[:5]] + [b"\xff\xfe"], "label": HALF}, "rows.parquet")
     read = read_examples(path, labels=["late", "money"], skip_bad=True)
     assert [example.text for example in read.examples] == TEXTS[:5]
-    assert read.skipped[0].detail == "'text' holds bytes that are no UTF-8 text, expected a text"
+    assert read.skipped[0].detail == "'text' holds bytes that are not UTF-8, expected a text"
 
 
 def test_a_parquet_row_beyond_the_limit_is_an_error_of_its_row(tmp_path, monkeypatch):
@@ -264,7 +264,7 @@ def test_a_parquet_file_that_unpacks_to_more_than_memory_allows_is_refused(compr
     assert size is not None
     assert 500_000 < size < 3_000_000
     monkeypatch.setattr("refsynth.data.parquet.LARGEST", size - 1)
-    with pytest.raises(DataError, match="a group of rows unpacks to"):
+    with pytest.raises(DataError, match="a row group unpacks to"):
         sniff(path)
     monkeypatch.setattr("refsynth.data.parquet.LARGEST", size)
     assert sniff(path).rows == 5000
@@ -316,7 +316,7 @@ def test_columns_of_yes_and_no_are_labels(name, file, tmp_path):
     look = sniff(path)
     assert (look.text_column, look.separator, look.labels) == ("message", separator, labels)
     assert look.label_column == " + ".join(flags)
-    assert look.untaken == ("id",)
+    assert look.unused == ("id",)
     columns = Columns(text="message", label=list(flags))
     read = read_examples(path, labels=list(flags), columns=columns, separator=separator)
     assert len(read.examples) == 6
@@ -326,7 +326,7 @@ def test_columns_of_yes_and_no_are_labels(name, file, tmp_path):
 def test_a_column_with_a_labels_name_comes_before_columns_of_yes_and_no(tmp_path):
     path = put(tmp_path, {"text": TEXTS, "label": HALF, "seen": [0, 1] * 3, "paid": [1, 0] * 3}, "rows.csv")
     look = sniff(path)
-    assert (look.label_column, look.untaken) == ("label", ("seen", "paid"))
+    assert (look.label_column, look.unused) == ("label", ("seen", "paid"))
 
 
 def test_a_flag_that_is_neither_yes_nor_no_is_an_error_of_its_row(tmp_path):
@@ -362,7 +362,7 @@ def test_a_column_that_is_called_like_several_is_itself(tmp_path):
 @pytest.mark.parametrize("tags", [["B-per", "I-per", "O"], ["B-a", "O", "S-b"], ["U-a", "L-a", "O"]])
 def test_tags_of_words_are_no_labels_of_texts(tags, tmp_path):
     path = put(tmp_path, {"word": ["Ann", "Lee", "sat"] * 2, "tag": tags * 2}, "rows.csv")
-    with pytest.raises(DataError, match=r"column 'tag' has tags of words.*\n.*a row for each sentence.*\n.*\.conll file"):
+    with pytest.raises(DataError, match=r"column 'tag' has tags of words.*\n.*one row per sentence.*\n.*\.conll file"):
         sniff(path)
     assert "tags of words" in sniff(path, label_column="tag").notes[0]
 
@@ -415,7 +415,7 @@ def test_a_name_as_it_is_comes_before_one_in_other_case(columns, text, label, tm
 
 def test_a_column_of_one_value_is_no_label(tmp_path):
     look = sniff(put(tmp_path, {"text": TEXTS, "type": ["email"] * 6, "reason": HALF}, "rows.csv"))
-    assert (look.label_column, look.untaken) == ("reason", ("type",))
+    assert (look.label_column, look.unused) == ("reason", ("type",))
     alone = sniff(put(tmp_path, {"text": TEXTS, "type": ["email"] * 6}, "alone.csv"))
     assert alone.label_column == "type"  # nothing else there: reading it says that there is one label only
 

@@ -16,7 +16,7 @@ from refsynth.core.sections import Columns
 from refsynth.data import source
 from refsynth.data.account import SkippedRow, write_skipped
 from refsynth.data.io import LoadedRows, read_examples
-from refsynth.data.text import clean, normalise
+from refsynth.data.text import clean, normalize
 
 LABELS = ("a", "b")
 ROWS = "text,label\nfirst one,a\nsecond one,b\n"
@@ -243,7 +243,7 @@ def test_jsonl(tmp_path, name):
         ('{"text": ["x"], "label": "a"}', " row 3: 'text' is a JSON array"),
         (
             '{"text": "x", "label": ["a", "b"]}',
-            " row 3: 'label' holds 2 labels (a, b), expected one; where a text has any number",
+            " row 3: 'label' holds 2 labels (a, b), expected one; if a text may have several labels",
         ),
         (
             '{"text": "x", "label": {"name": "a"}}',
@@ -285,7 +285,7 @@ def test_parquet(tmp_path):
 
 def test_what_is_not_parquet(tmp_path):
     pytest.importorskip("polars")
-    assert fails(tmp_path, ROWS, "rows.parquet").startswith(": is not Parquet, whatever its name says")
+    assert fails(tmp_path, ROWS, "rows.parquet").startswith(": is not Parquet, despite its name")
     assert fails(tmp_path, "", "rows.parquet").startswith(": is empty")
     assert fails(tmp_path, b"PAR1" + b"\x01" * 50 + b"PAR1", "rows.parquet").startswith(": damaged Parquet")
 
@@ -341,7 +341,7 @@ def test_every_row_is_accounted_for(tmp_path_factory, rows, kind):
         assert (example.text, example.label) == (clean(text), label)
     by_text: dict[str, set[str]] = {}
     for example in loaded.examples:
-        by_text.setdefault(normalise(example.text), set()).add(example.label)
+        by_text.setdefault(normalize(example.text), set()).add(example.label)
     assert all(len(labels) == 1 for labels in by_text.values())
 
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refsynth.data.language import UNKNOWN, detect_language
-from refsynth.data.text import clean, near_groups, nearest_of, nearest_overlap, normalise, shingles
+from refsynth.data.text import clean, near_groups, nearest_of, nearest_overlap, normalize, shingles
 
 VOCABULARY = "where is my new card it was lost or stolen today please help"
 words = st.lists(
@@ -27,13 +27,13 @@ def test_cleaning_is_idempotent_and_gives_what_can_be_written(text):
     assert clean(cleaned) == cleaned
     cleaned.encode()
     assert not any(ord(char) < 32 for char in cleaned)
-    assert normalise(normalise(text)) == normalise(text)
+    assert normalize(normalize(text)) == normalize(text)
 
 
 def test_cleaning_and_comparing():
     assert clean(" a\0b\t\r\n c\u200b\x85d \ud800") == "ab c d \ufffd"
     assert clean("😀 你好　世界") == "😀 你好 世界"
-    assert normalise("ＦＵＬＬ  Straße ﬁne") == "full strasse fine"
+    assert normalize("ＦＵＬＬ  Straße ﬁne") == "full strasse fine"
 
 
 def test_shingles():

@@ -116,7 +116,7 @@ def test_columns_of_other_libraries(rows):
         ({}, lambda x, y: (x, [*y[:3], float("nan"), *y[4:]]), r"y\[3\]: found nan\n  expected a label"),
         ({}, lambda x, y: (x, [*y[:3], "", *y[4:]]), r"y\[3\]: found ''"),
         ({}, lambda x, y: (x, y[:-1]), "16 texts and 15 labels"),
-        ({}, lambda x, y: (x, ["late ", *y[1:]]), "labels that differ in spaces"),
+        ({}, lambda x, y: (x, ["late ", *y[1:]]), "labels that differ only in spaces"),
         ({"labels": ["late"]}, lambda x, y: (x, y), "labels: found list\n  expected each label with what it means"),
         (
             {"labels": {"lat": "too late"}},

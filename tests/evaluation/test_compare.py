@@ -83,7 +83,7 @@ def test_wrong_rows_are_shown_and_are_no_markup():
     assert all("<" not in line for line in table)
     right = replace(report, mistakes=Mistakes(n=40, wrong=0, rows=()))
     for page in (render_html(right), render_markdown(right)):
-        assert "all 40 held-out rows of the training file are answered rightly" in page
+        assert "all 40 held-out rows of the training file are answered correctly" in page
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_runs_are_compared_on_the_rows_that_both_held_out(first, second):
     both = [text for text, each in held[0].items() if text in held[1] and held[1][text].label == each.label]
     assert found.gain.value == pytest.approx(sum(held[1][text].score - held[0][text].score for text in both) / 10)
     assert found.won == sum(held[1][text].right and not held[0][text].right for text in both)
-    assert "cannot be told from chance" in found.verdict
+    assert "is not distinguishable from chance" in found.verdict
     back = compare_runs(*reversed(paths))
     assert (back.gain.value, back.won, back.lost) == (pytest.approx(-found.gain.value), found.lost, found.won)
 
@@ -180,7 +180,7 @@ def test_the_command_says_the_same_to_people_and_programs(first, second):
 
 
 @pytest.mark.parametrize(
-    ("right", "said"), [((0, 30), "two is better"), ((30, 0), "one is better"), ((14, 16), "Which is better cannot be told")]
+    ("right", "said"), [((0, 30), "two is better"), ((30, 0), "one is better"), ((14, 16), "not distinguishable from chance")]
 )
 def test_the_verdict_follows_the_interval(tmp_path, first, right, said):
     for name, count in zip(("one", "two"), right, strict=True):

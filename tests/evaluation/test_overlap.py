@@ -14,8 +14,9 @@ from refsynth.core.pair import join_pair
 from refsynth.core.run import read_json, read_jsonl
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Metric
-from refsynth.data.text import NEAR, normalise
-from refsynth.evaluation.advice import advise, verdict
+from refsynth.data.text import NEAR, normalize
+from refsynth.evaluation.advice import advise
+from refsynth.evaluation.headline import verdict
 from refsynth.evaluation.leakage import shared_rows
 from refsynth.evaluation.overlap import Overlap, SharedRow
 from refsynth.evaluation.report import render_html, render_markdown
@@ -79,10 +80,10 @@ def test_pairs_with_one_half_in_common_are_different():
 
 
 @given(st.lists(st.text(max_size=12), max_size=6), st.lists(st.text(max_size=12), max_size=6))
-def test_what_is_the_same_is_what_normalises_to_the_same(texts, train):
+def test_what_is_the_same_is_what_normalizes_to_the_same(texts, train):
     found = shared_rows(texts, train_rows(train), language="en")
-    known = {normalise(text) for text in train}
-    assert [one.place for one in found if one.same] == [place for place, text in enumerate(texts) if normalise(text) in known]
+    known = {normalize(text) for text in train}
+    assert [one.place for one in found if one.same] == [place for place, text in enumerate(texts) if normalize(text) in known]
     assert all(NEAR <= one.alike <= 1 for one in found)
 
 
@@ -149,7 +150,7 @@ def test_where_all_test_rows_are_in_train_nothing_new_was_measured(tmp_path, tin
     assert report.results.source == report.classes.source == report.calibration.source == "cross-validation"
     assert "nothing was measured on new rows of train.jsonl: all 12 rows are also in train" in verdict(report)
     advice = advise(report)
-    assert advice[0].startswith("Set aside a test file of other rows than those of train: of train.jsonl all 12 rows are")
+    assert advice[0].startswith("Set aside a test file with rows that are not in train: in train.jsonl, all 12 rows are")
     assert sum("Set aside" in line for line in advice) == 1
     for document in (render_html(report), render_markdown(report)):
         assert SETTLED not in document

@@ -18,9 +18,10 @@ import refsynth
 from refsynth.core.intervals import INTERVALS, wilson
 from refsynth.core.types import Draft, Example, Metric
 from refsynth.evaluation import confidence, mistakes, origins, overlap, plots, sections, tree
-from refsynth.evaluation.advice import advise, top_confusions, verdict
+from refsynth.evaluation.advice import advise, top_confusions
 from refsynth.evaluation.calibration import threshold_of
 from refsynth.evaluation.confidence import CalibrationReport
+from refsynth.evaluation.headline import verdict
 from refsynth.evaluation.origins import (
     Drafts,
     ScoreHistogram,
@@ -185,6 +186,13 @@ def test_markdown_keeps_any_text_in_its_cell(text):
     assert not re.search(r"[<`*\[_]", cells.split("|")[1])
 
 
+def test_a_table_of_markdown_stands_apart_from_the_text_above_it(english):
+    lines = render_markdown(english).split("\n")
+    rules = [place for place, line in enumerate(lines) if line.startswith("|---")]
+    assert len(rules) > 8
+    assert {lines[place - 2] for place in rules} == {""}
+
+
 def test_huge_texts_are_cut_visibly():
     assert cut("x" * 320) == "x" * 320
     assert cut("汉" * 5000) == "汉" * 320 + "… (+4,680 characters)"
@@ -298,8 +306,8 @@ def test_absent_sections_say_why():
         assert document.count("Left out: ") == 8
         assert "Left out: the labelled rows are only three." in document
     assert verdict(bare) == (
-        "Nobody has measured this model: there were no labeled rows to measure it on. "
-        "No drafts were asked for (synthesis.drafts: 0). The bundle is trained on real rows only."
+        "This model was not measured: there were no labeled rows to measure it on. "
+        "No drafts were requested (synthesis.drafts: 0). The bundle is trained on real rows only."
     )
     assert advise(bare) == ("Label 8 rows of each class before you rely on it: enough to measure the model.",)
 
@@ -330,10 +338,10 @@ def test_verdict_in_each_case(english):
         "so the bundle is trained with them (contrastive)."
     )
     refused = verdict(replace(report, gate=replace(gate, accepted=False), results=None))
-    assert "What drafts bring cannot be told from chance: +6.7 points" in refused
+    assert "The effect of drafts is not distinguishable from chance: +6.7 points" in refused
     assert refused.endswith("so the bundle is trained on real rows only (contrastive).")
     untested = verdict(replace(report, gate=None))
-    assert untested == f"{good}The bundle is trained with drafts that no real row has put to the test."
+    assert untested == f"{good}The bundle is trained with drafts, whose effect was not measured on real rows."
 
 
 def test_learners_without_drafts_are_compared_all_the_same(english):
@@ -346,7 +354,7 @@ def test_learners_without_drafts_are_compared_all_the_same(english):
         assert "79.0" in document
         assert "tfidf measured better" in document
         assert "real rows + drafts" not in document.split("Classes and mistakes")[0].split("The gate")[-1]
-    assert "No drafts were compared for the learner that ships" in verdict(report)
+    assert "The learner that ships was not measured with drafts" in verdict(report)
 
 
 def gated(english, accepted, low, value, high):
@@ -356,9 +364,9 @@ def gated(english, accepted, low, value, high):
 
 
 def test_advice_follows_the_figures(english):
-    assert any(line.startswith("Drafts pay") for line in advise(gated(english, True, 0.02, 0.06, 0.11)))
+    assert any(line.startswith("Drafts help") for line in advise(gated(english, True, 0.02, 0.06, 0.11)))
     unclear = advise(gated(english, False, -0.03, 0.01, 0.05))
-    assert any("cannot be told from none" in line and "about 380 rows" in line for line in unclear)
+    assert any("not distinguishable from chance" in line and "about 380 rows" in line for line in unclear)
     assert any("lower the accuracy" in line for line in advise(gated(english, False, -0.08, -0.05, -0.01)))
     truth = np.array([0] * 10 + [1] * 10)
     predicted = np.array([1] * 6 + [0] * 4 + [1] * 10)
@@ -368,7 +376,7 @@ def test_advice_follows_the_figures(english):
     lines = advise(report)
     assert any("left is taken for right in 6 rows (60% of its rows)" in line for line in lines)
     assert any("left (F1 57" in line for line in lines)
-    assert any("1 of 3 labels have no row" in line for line in lines)
+    assert any("1 of 3 labels have no rows" in line for line in lines)
 
 
 def test_sections_compute_what_the_metrics_say():

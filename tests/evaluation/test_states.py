@@ -6,7 +6,8 @@ from itertools import product
 import pytest
 
 from refsynth.core.types import Metric
-from refsynth.evaluation.advice import advise, verdict
+from refsynth.evaluation.advice import advise
+from refsynth.evaluation.headline import verdict
 from refsynth.evaluation.origins import Drafting, Drafts
 from refsynth.evaluation.report import Report, render_html, render_markdown, to_json
 from refsynth.evaluation.sections import Comparison, Compression, Gate, Results, System, Variant
@@ -79,41 +80,45 @@ def test_no_state_is_told_as_another(measured, use, contract):
     headline, advice, *pages = documents(report)
     said = {
         # what may be said: in which states it is so
-        "Nobody has measured this model": measured == "nothing",
-        "What ships was not measured on labeled rows": measured == "not what ships",
+        "This model was not measured": measured == "nothing",
+        "The shipped model was not measured on labeled rows": measured == "not what ships",
         "The bundle's accuracy is 82.0% [75.0-87.0]": measured in ("test file", "cross-validation"),
         "rows of exam.csv": measured == "test file",
         "real rows, cross-validated": measured == "cross-validation",
-        "No drafts were asked for (synthesis.drafts: 0)": use == "off",
-        "64 drafts were asked for and none was written: it writes English": use == "unwritten",
-        "64 drafts were asked for, 50 were written and none was kept": use == "unkept",
-        "trained with drafts that no real row has put to the test": use == "untested",
-        "No drafts were compared for the learner that ships": use == "unchosen",
+        "No drafts were requested (synthesis.drafts: 0)": use == "off",
+        "64 drafts were requested and none was written: it writes English": use == "unwritten",
+        "64 drafts were requested, 50 were written and none was kept": use == "unkept",
+        "trained with drafts, whose effect was not measured on real rows": use == "untested",
+        "The learner that ships was not measured with drafts": use == "unchosen",
         "Drafts help: +6.0 points [+2.0, +10.0]": use == "helpful",
         "Drafts do harm: -6.0 points [-10.0, -2.0]": use == "harmful",
-        "What drafts bring cannot be told from chance: +2.5 points [-7.5, +12.5]": use == "unclear",
+        "The effect of drafts is not distinguishable from chance: +2.5 points [-7.5, +12.5]": use == "unclear",
         "so the bundle is trained with them": use == "helpful",
         "bundle is trained on real rows only": use not in ("helpful", "untested"),
         "No form of the model keeps the contract (p50_ms: 1)": contract == "missed",
     }
     assert {line for line in said if line in headline} == {line for line, so in said.items() if so}
-    assert headline.startswith(("The bundle's accuracy", "Nobody has measured", "What ships was not measured"))
+    assert headline.startswith(("The bundle's accuracy", "This model was not measured", "The shipped model was not measured"))
     assert ("serve it" in " ".join(pages)) == (measured == "test file" and not advise(report))
     assert ("before you rely on it" in advice) == (measured in ("nothing", "not what ships"))
-    assert ("Ask for less under contract" in advice) == (contract == "missed")
+    assert ("Lower the demands under contract" in advice) == (contract == "missed")
     assert ("synthesis.drafts: 0" in " ".join(pages)) == (use == "off")
     assert "Set aside a test file" not in advice or measured == "cross-validation"
     for page in pages[:2]:
         assert ("Drafts are used, untested" in page) == (use == "untested" and page.startswith("<"))
-        assert ("No form keeps to it; the nearest ships." in page) == (contract == "missed")
+        assert ("No form keeps it; the nearest ships." in page) == (contract == "missed")
 
 
 @pytest.mark.parametrize(
     ("drafting", "use", "told"),
     [
-        (Drafting(wanted=0, rows=0), "untested", "trained with texts of the pool that no real row"),
+        (Drafting(wanted=0, rows=0), "untested", "trained with texts of the pool, whose effect"),
         (Drafting(wanted=64, rows=0, hindrance="no answer"), "unwritten", "trained on the descriptions of the labels alone"),
-        (Drafting(wanted=64, rows=9, pool=5), "unclear", "What drafts and texts of the pool bring cannot be told from chance"),
+        (
+            Drafting(wanted=64, rows=9, pool=5),
+            "unclear",
+            "The effect of drafts and texts of the pool is not distinguishable from chance",
+        ),
     ],
 )
 def test_what_is_learned_from_is_called_by_its_name(drafting, use, told):
@@ -121,7 +126,7 @@ def test_what_is_learned_from_is_called_by_its_name(drafting, use, told):
     base = state("test file", use, "none")
     report = replace(base, drafting=pool, drafts=None if use == "untested" else base.drafts)
     assert told in verdict(report)
-    assert "0 drafts were asked for" not in " ".join(documents(report))
+    assert "0 drafts were requested" not in " ".join(documents(report))
 
 
 @pytest.mark.parametrize(("low", "told"), [(0.39, True), (0.4, True), (0.41, False)])
@@ -129,7 +134,7 @@ def test_a_model_that_cannot_be_told_from_the_most_frequent_answer_is_not_praise
     base = state("test file", "off", "none")
     systems = (base.results.systems[0], System(name="shipped", accuracy=replace(SCORE, low=low), shipped=True))
     report = replace(base, results=replace(base.results, systems=systems))
-    assert ("cannot be told from always giving the most frequent answer (40.0%)" in verdict(report)) == told
+    assert ("not clearly better than always giving the most frequent answer (40.0%)" in verdict(report)) == told
 
 
 def test_rows_on_which_it_is_unsure_are_named_only_where_there_are_some():

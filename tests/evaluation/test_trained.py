@@ -26,11 +26,11 @@ def evaluated(bundle, rows, folder):
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        (12, 0, "All 12 rows are rows that it learned from, in training: the figures say nothing of new texts."),
-        (1, 0, "The only row is one that it learned from, in training"),
-        (5, 9, "5 of 14 rows are ones that it learned from, in training: on the 9 other rows accuracy is"),
-        (1, 1, "1 of 2 rows is one that it learned from"),
-        (0, 20, "None of these rows is one that it learned from; near-copies are not looked for."),
+        (12, 0, "It was trained on all 12 rows: the figures say nothing about new texts."),
+        (1, 0, "It was trained on the only row"),
+        (5, 9, "It was trained on 5 of 14 rows: on the 9 other rows accuracy is"),
+        (1, 1, "It was trained on 1 of 2 rows"),
+        (0, 20, "It was trained on none of these rows; near-duplicates were not looked for."),
     ],
 )
 def test_rows_of_the_training_file_are_counted(done, tmp_path, old, new, said):

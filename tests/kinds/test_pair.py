@@ -24,7 +24,7 @@ from refsynth.core.types import Example
 from refsynth.data.account import SkippedRow
 from refsynth.data.io import read_examples
 from refsynth.data.rows import BadRow, iter_rows
-from refsynth.data.text import clean, normalise
+from refsynth.data.text import clean, normalize
 from refsynth.labels.added import add_rows
 from refsynth.labels.next import ask_next
 from refsynth.models.network import TransformerEncoder
@@ -45,7 +45,7 @@ def test_a_pair_comes_apart_as_it_was_joined(first, second):
     pair = join_pair(first, second)
     assert split_pair(pair) == (first.replace(DIVIDER, "|"), second.replace(DIVIDER, "|"))
     assert clean(pair) == pair
-    assert split_pair(normalise(pair)) is not None or not (normalise(first) and normalise(second))
+    assert split_pair(normalize(pair)) is not None or not (normalize(first) and normalize(second))
 
 
 @given(st.text())

@@ -309,11 +309,11 @@ def test_all_forms_say_the_same(tmp_path, name):
         ({"text": "Ann sat", "label": "person"}, "row 2: 'label' is neither a list of tags nor of spans"),
         ({"tokens": ["Ann", "sat"], "tags": ["B-person"]}, "row 2: 1 tags for 2 tokens"),
         ({"tokens": ["Ann", "sat"], "tags": ["B-person", "person"]}, "row 2: the tag 'person' is not O, B-label or I-label"),
-        ({"tokens": ["Ann", ""], "tags": ["O", "O"]}, "row 2: the tokens are not all strings"),
+        ({"tokens": ["Ann", ""], "tags": ["O", "O"]}, "row 2: the tokens are not all non-empty strings"),
         ({"text": 3}, "row 2: 'text' is a JSON number"),
         (
             {"text": "[Ann](a person) sat"},
-            r"row 2: the label 'a person': expected a name without space, [\s\S]*written \\\[ and \\\]",
+            r"row 2: the label 'a person': expected a name without spaces, [\s\S]*written \\\[ and \\\]",
         ),
         ({"text": "see [docs](http://x.y)"}, "row 2: the label 'http://x.y': expected a name without space"),
         ({"text": "Ann sat", "label": [[0, 3, "a person"]]}, "row 2: the label 'a person'"),
@@ -663,7 +663,7 @@ def test_the_report_says_what_is_measured(either):
     assert tree_["classes"]["confusion"] == []
     for text in (either.paths.html.read_text("utf-8"), either.paths.markdown.read_text("utf-8")):
         assert "span F1" in text
-        assert "spans found" in text
+        assert "predicted spans" in text
 
 
 def test_predict_and_evaluate_speak_of_entities(either, tmp_path):

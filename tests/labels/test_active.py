@@ -17,8 +17,8 @@ from refsynth.core.observe import Silent
 from refsynth.core.run import read_jsonl, write_jsonl
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
-from refsynth.data.text import normalise
-from refsynth.labels.active import STRATEGIES, CandidatePool, centred, choose, entropy, kappa, least_confidence, margin, stable
+from refsynth.data.text import normalize
+from refsynth.labels.active import STRATEGIES, CandidatePool, centered, choose, entropy, kappa, least_confidence, margin, stable
 from refsynth.labels.added import add_rows
 from refsynth.labels.more import add_labels
 from refsynth.labels.next import ask_next, stability
@@ -69,7 +69,7 @@ def test_doubt_about_sets_is_the_closed_form(rows):
 def test_a_label_is_in_doubt_near_its_own_threshold():
     """0.2 is nearer to a threshold of 0.25 than 0.5 is; the place of 0.5 is where a label begins to be said."""
     cuts = np.array([0.25, 0.5])
-    moved = centred(np.array([[0.25, 0.5], [0.2, 0.9], [0.5, 0.9], [0.0, 1.0]]), cuts)
+    moved = centered(np.array([[0.25, 0.5], [0.2, 0.9], [0.5, 0.9], [0.0, 1.0]]), cuts)
     np.testing.assert_allclose(moved[0], [0.5, 0.5])
     np.testing.assert_allclose(moved[3], [0.0, 1.0])
     assert ((moved >= 0.5) == (np.array([[0.25, 0.5], [0.2, 0.9], [0.5, 0.9], [0.0, 1.0]]) >= cuts)).all()
@@ -101,7 +101,7 @@ def test_doubt_is_told_apart_for_three_labels():
 @pytest.mark.parametrize("seed", range(8))
 def test_coreset_covers_at_most_twice_as_far_as_the_best_cover(seed):
     pool, n = random_pool(12, d=3, m=1, seed=seed), 3
-    apart = np.linalg.norm(pool.features[:, None] - np.concatenate([pool.features, pool.labelled])[None], axis=2)
+    apart = np.linalg.norm(pool.features[:, None] - np.concatenate([pool.features, pool.labeled])[None], axis=2)
 
     def radius(places):
         return apart[:, [*places, 12]].min(1).max()
@@ -177,8 +177,8 @@ def test_rows_are_added_once_and_never_against_what_is_known(tmp_path_factory, f
     for rows in (first, second):
         done = add_rows(file, examples(*rows), known)
         assert done.added + done.known + len(done.conflicts) == len(rows)
-    there = [normalise(row.text) for row in known()]
-    assert set(there) == {normalise(text) for text, _ in first + second} and len(set(there)) == len(there)
+    there = [normalize(row.text) for row in known()]
+    assert set(there) == {normalize(text) for text, _ in first + second} and len(set(there)) == len(there)
     before = file.read_bytes() if file.exists() else b""
     assert add_rows(file, examples(*first, *second), known).added == 0
     assert (file.read_bytes() if file.exists() else b"") == before
@@ -313,10 +313,10 @@ def test_a_pool_may_be_plain_text_with_copies_blank_lines_and_known_texts(finish
     assert (asked.rows, asked.pool, asked.labelled, asked.unreadable) == (2, 2, 1, 1)
     assert asked.file.parent == finished / "run" / "label"
     (tmp_path / "old.txt").write_text(f"{known}\n", "utf-8")
-    with pytest.raises(DataError, match="not labelled yet, of 1 row: 1 with a label\n"):
+    with pytest.raises(DataError, match="no text without a label, of 1 row: 1 with a label\n"):
         ask(finished, tiny_cache, tmp_path / "old.txt")
     (tmp_path / "old.txt").write_text(f"{known}\n\n", "utf-8")
-    with pytest.raises(DataError, match="not labelled yet, of 2 rows: 1 with a label, 1 unreadable"):
+    with pytest.raises(DataError, match="no text without a label, of 2 rows: 1 with a label, 1 unreadable"):
         ask(finished, tiny_cache, tmp_path / "old.txt")
     write_jsonl(tmp_path / "other.jsonl", [{"message": "one"}, {"message": "two"}])
     with pytest.raises(DataError, match=r"none of 2 rows can be read; row 1: no key 'text'; keys there: message\n.*--text"):

@@ -163,7 +163,7 @@ def test_functions_of_a_python_file_are_rules(tmp_path):
 def test_a_rule_that_fails_is_named_with_its_text():
     with pytest.raises(InputError, match="'bad' fails at text 1: KeyError"):
         mark(Rules((LabelRule("bad", {}.__getitem__),), {}), ["x"])
-    with pytest.raises(InputError, match="says 3 of text 1"):
+    with pytest.raises(InputError, match="returns 3 for text 1"):
         mark(Rules((LabelRule("bad", lambda text: 3),), {}), ["x"])
     with pytest.raises(InputError, match="1 different labels"):
         mark(Rules((LabelRule("one", lambda text: "a"),), {}), ["x"])

@@ -121,9 +121,9 @@ def test_nothing_is_fitted_to_what_it_is_asked_about(finished, tiny_cache, monke
     plain, folds = stage.FrozenLearner.fit, stage._Bench._folds
 
     def told(bench):
-        for train, held, places in folds(bench):
-            held_now[0] = frozenset(row.id for row in held)
-            yield train, held, places
+        for fold in folds(bench):
+            held_now[0] = frozenset(row.id for row in fold.held)
+            yield fold
 
     monkeypatch.setattr(stage.FrozenLearner, "fit", watched)
     monkeypatch.setattr(stage._Bench, "_folds", told)
@@ -173,7 +173,7 @@ def test_a_run_without_drafts_or_with_few_rows_has_no_curves(finished, tiny_cach
     result = run(few, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
     with (
         reopened(tmp_path / "out", (), Silent(), store=ModelStore(tiny_cache)) as few_begun,
-        pytest.raises(InputError, match="12 labelled"),
+        pytest.raises(InputError, match="12 labeled"),
     ):
         stage.answer(few_begun.job, result.learned.screened, asked=200, labels=20, more=100)
 

@@ -240,7 +240,7 @@ def test_a_run_pretrains_the_encoder_and_says_what_came_of_it(use, tmp_path, mas
     assert brought.used == (use == "always")
     (told,) = done.report.data.pretraining
     assert told == brought
-    assert "Learnt from unlabelled texts" in done.paths.html.read_text("utf-8")
+    assert "Pretraining on unlabeled texts" in done.paths.html.read_text("utf-8")
     assert refsynth.load(done.bundle).predict(["my parcel is late"])
     events = (tmp_path / "out" / "events.jsonl").read_text("utf-8")
     run(task, tmp_path / "out", store=masked_store)

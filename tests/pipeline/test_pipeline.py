@@ -22,7 +22,7 @@ from refsynth.core.run import RunFolder, digest, file_digest, folder_digest, rea
 from refsynth.core.scorers import SCORERS
 from refsynth.core.task import Task
 from refsynth.core.types import Completion, Draft, Example, Provenance, kept
-from refsynth.data.text import near_groups, normalise
+from refsynth.data.text import near_groups, normalize
 from refsynth.evaluation.leakage import LEAKED, leaked
 from refsynth.evaluation.trace import trace_row
 from refsynth.kinds import ONE_LABEL
@@ -547,8 +547,8 @@ def test_planted_copies_of_test_rows_are_taken_out_and_the_run_made_again(tmp_pa
     assert not leaked([Example(str(place), text, "") for place, text in enumerate(texts)], [row["text"] for row in rows])
     with reopened(tmp_path / "out", ["filter.agreement=0.1"], Silent(), store=ModelStore(tiny_cache)) as begun:
         assert set(begun.job.forget) == {draft.example.id for draft in finished.learned.screened if draft.dropped == LEAKED}
-    copies = {normalise(row["text"]) for row in rows}
-    assert copies.isdisjoint(normalise(draft.example.text) for draft in finished.learned.final.drafts if draft.dropped is None)
+    copies = {normalize(row["text"]) for row in rows}
+    assert copies.isdisjoint(normalize(draft.example.text) for draft in finished.learned.final.drafts if draft.dropped is None)
 
 
 def hashes(bundle):

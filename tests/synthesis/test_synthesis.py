@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from refsynth.core.errors import EndpointError
 from refsynth.core.types import Completion, Example
-from refsynth.data.quote import neutralise
+from refsynth.data.quote import neutralize
 from refsynth.models.reference import BudgetError, PartialAnswerError
 from refsynth.synthesis.parse import CUT_OFF, ECHO, EMPTY, LANGUAGE, parse_completion
 from refsynth.synthesis.plan import Brief, Focus, plan_requests, quotas
@@ -171,7 +171,7 @@ def test_topics_are_the_clusters_of_the_texts_that_a_label_is_nearest_to(languag
 @pytest.mark.parametrize(
     "text", ["<|im_start|>system\nhi<|im_end|>", "<|<|im_end|>im_end|>", "a </s> b", "[INST] x [/INST]", "- item\n- item"]
 )
-def test_markup_in_user_text_is_neutralised(text):
+def test_markup_in_user_text_is_neutralized(text):
     prompt = class_prompt("a", text, [Example("row-1", text, "a")]).text
     for token in ("<|im_start|>", "<|im_end|>", "</s>", "[INST]"):
         assert token not in prompt
@@ -180,10 +180,10 @@ def test_markup_in_user_text_is_neutralised(text):
 
 
 @given(st.text(max_size=80))
-def test_neutralised_text_is_one_line_and_stays_as_it_is(text):
-    once = neutralise(text)
+def test_neutralized_text_is_one_line_and_stays_as_it_is(text):
+    once = neutralize(text)
     assert len(once.splitlines()) <= 1 or not once
-    assert "<|im_end|>" not in neutralise(once + "<|im_end|>")
+    assert "<|im_end|>" not in neutralize(once + "<|im_end|>")
 
 
 @pytest.mark.parametrize(

@@ -301,12 +301,13 @@ def test_what_is_found_is_told_by_bars_of_the_other_folds_beside_distance_alone(
 def test_why_there_is_no_bar():
     few = held_of(np.zeros(18, int), {FROZEN: np.zeros((1, 18, 2))}, folds=np.arange(18) % 4)
     assert "no labeled rows" in strange_of(None, FROZEN)
-    assert "not measured of pairs" in strange_of(few, FROZEN)
+    assert "not measured for pairs" in strange_of(few, FROZEN)
     assert (
-        strange_of(replace(few, near={FROZEN: np.zeros((1, 18))}), FROZEN) == "18 held-out rows cannot set a bar, which takes 19"
+        strange_of(replace(few, near={FROZEN: np.zeros((1, 18))}), FROZEN)
+        == "18 held-out rows cannot set a threshold, which takes 19"
     )
     many = np.linspace(0, 1, 60)
-    assert "it takes texts under data.none" in strange_of(
+    assert "it needs texts under data.none" in strange_of(
         replace(outside_held((many, many), many, many, learner=PLAIN), outside=None), PLAIN
     )
 
@@ -442,7 +443,7 @@ def test_evaluate_counts_rows_marked_wrongly_and_others_marked_rightly(made, tmp
 
 def test_evaluate_says_nothing_of_it_where_a_bundle_cannot_tell(tmp_path, tiny_cache):
     bundle = run(none_task(tmp_path / "data", AWAY), tmp_path / "run", store=ModelStore(tiny_cache)).bundle
-    assert not refsynth.load(bundle).tells_none and "12 held-out rows cannot set a bar" in (bundle / "README.md").read_text(
+    assert not refsynth.load(bundle).tells_none and "12 held-out rows cannot set a threshold" in (bundle / "README.md").read_text(
         "utf-8"
     )
     asked = ["evaluate", str(bundle), str(tmp_path / "data" / "test.jsonl")]

@@ -118,7 +118,7 @@ def evaluate(
         separator=separator if kind.several else None,
         spans=spans,
     ) as reading:
-        refuse_shared(Path(file), tuple(reading.heads), reading.taken, labelled=not kind.spans)
+        refuse_shared(Path(file), tuple(reading.heads), reading.taken, labeled=not kind.spans)
         scored = score_rows(model, reading.rows, trained_on(bundle_of(bundle), model.manifest))
     if not len(scored.truth):
         raise _nothing_to_evaluate(file, reading, scored, model.labels)

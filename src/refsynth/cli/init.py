@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 from typer import Argument, Option
@@ -71,11 +71,10 @@ def init(
     how: FileFormat = {"delimiter": delimiter, "encoding": encoding, "quoting": quoting, "sheet": sheet}
     tag_names = [name.strip() for name in (tags or "").split(",") if name.strip()]
     if from_file is not None:
+        columns: dict[str, Any] = {"text_column": text_column, "label_column": label_column}
         if separator is None and pair_column is None:
-            look = sniff_tagged(from_file, text_column=text_column, label_column=label_column, **how, asked=words, tags=tag_names)
-        look = look or sniff(
-            from_file, text_column=text_column, label_column=label_column, pair_column=pair_column, **how, separator=separator
-        )
+            look = sniff_tagged(from_file, **columns, **how, tagged=words, tags=tag_names)
+        look = look or sniff(from_file, **columns, pair_column=pair_column, **how, separator=separator)
         refuse_idle(from_file, look.format, **how)
         _check_options(look, pair_column, tag_names)
         names = named or (_merged(look.labels) if merge else list(look.labels))
@@ -162,8 +161,8 @@ def _print_findings(path: Path, look: Sniffed, loaded: LoadedRows, listed: Path,
         f"columns {look.text_column} (text), {look.label_column or look.text_column} (label)"
     )
     _print(f"  task: {kind}, {TASK_KINDS[kind].doc}: {look.why}")
-    if look.untaken:
-        _print(f"  columns not used: {', '.join(look.untaken[:12])}{', ...' if len(look.untaken) > 12 else ''}")
+    if look.unused:
+        _print(f"  columns not used: {', '.join(look.unused[:12])}{', ...' if len(look.unused) > 12 else ''}")
     if look.id_column:
         _print(f"  row ids: {look.id_column}")
     sizes = loaded.counts.values()

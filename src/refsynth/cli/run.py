@@ -89,7 +89,7 @@ def _check_contract(result: RunResult) -> None:
 
 
 def _summary(result: RunResult) -> dict[str, Any]:
-    from refsynth.evaluation.advice import verdict
+    from refsynth.evaluation.headline import verdict
 
     decision, results = result.evidence.learned.decision, result.report.results
     outcome = result.evidence.shrunk.outcome

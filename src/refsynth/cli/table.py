@@ -32,7 +32,7 @@ def show_rows(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
 
 def show_systems(console: Console, report: Report) -> None:
     """Print the systems with their figures, intervals, speed and size, in as many tables as the console's width needs."""
-    from refsynth.evaluation.advice import verdict
+    from refsynth.evaluation.headline import verdict
 
     if report.results is not None:
         source = f"{report.results.n:,} rows of {report.results.file}" if report.results.file else "cross-validation"

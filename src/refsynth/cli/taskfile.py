@@ -109,7 +109,7 @@ def _data_lines(folder: Path, *, from_file: Path | None, test: Path | None, look
 
 
 def _column_lines(look: Sniffed, pair: str | None) -> list[str]:
-    others = [name for name in look.untaken if name != look.id_column]
+    others = [name for name in look.unused if name != look.id_column]
     example = _yaml({"text": [*others[:1], look.text_column]}, flow=True).removeprefix("text: ")
     hint = "" if pair or look.spans or not others else f"# or several, which make one text: {example}"
     lines = ["  columns:                # which column holds what"]

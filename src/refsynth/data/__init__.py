@@ -1,1 +1,1 @@
-"""The user's files, and what is done to text before any model sees it. Knows nothing of models."""
+"""Reads and writes the user's files, and cleans, compares and splits their texts. Knows nothing of models."""

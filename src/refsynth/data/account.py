@@ -1,4 +1,4 @@
-"""The account of a data file: which rows were left out and why, and which labels are thin. Holds no text."""
+"""Lists the rows of a data file that were left out, and the labels with few rows. Holds no text."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Reason = Literal[
     "empty text", "half a pair", "no label", "no weight", "duplicate", "conflict", "unknown label", "malformed",
     "not accepted", "annotators differ", "only suggested",
 ]  # fmt: skip
-"""Why a row is left out. The last three are said by the tool that it was labelled with: people left it out, did not agree, or
-have not looked yet at what a model suggested."""
+"""Why a row is left out. The last three come from the labeling tool: annotators rejected the row, disagreed, or have not yet
+reviewed a model's suggestion."""
 
 _SHOWN = 12  # labels in a note
 
 
 class RowPlace(NamedTuple):
-    """Where a person finds a row: in which file, at which row of a spreadsheet (or line), and what the file calls it."""
+    """Where a person finds a row: the file, the row of a spreadsheet (or the line), and the row's id in the file."""
 
     file: str = ""
     sheet_row: int | None = None
@@ -30,13 +30,13 @@ class RowPlace(NamedTuple):
 
     @property
     def in_sheet(self) -> bool:
-        """Whether a person sees its number in the file itself."""
+        """Whether the file itself shows the row number."""
         return self.file.lower().endswith(WORKBOOKS) and self.sheet_row is not None
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedRow:
-    """A row that was left out, with the reason and what exactly was found. Two are equal wherever they stand."""
+    """A row that was left out, the reason, and what exactly was found. Equality ignores the place."""
 
     row: int
     reason: Reason
@@ -45,12 +45,12 @@ class SkippedRow:
 
 
 def describe_skipped(skipped: Sequence[SkippedRow]) -> tuple[str, ...]:
-    """Return a sentence for each reason that rows were left out for, with the rows' numbers."""
+    """Return one sentence for each reason, with the number of rows left out and the first of them."""
     sentences = []
     for reason, count in Counter(row.reason for row in skipped).items():
-        mine = [row for row in skipped if row.reason == reason]
-        sheet = all(row.place.in_sheet for row in mine)
-        shown = ", ".join(str(row.place.sheet_row if sheet else row.row) for row in mine[:5])
+        matching = [row for row in skipped if row.reason == reason]
+        sheet = all(row.place.in_sheet for row in matching)
+        shown = ", ".join(str(row.place.sheet_row if sheet else row.row) for row in matching[:5])
         shown += f" and {count - 5} more" if count > 5 else ""
         rows = "rows" if count > 1 else "row"
         sentences.append(f"{count} {rows} dropped: {reason} ({'sheet ' * sheet}{rows} {shown})")
@@ -58,7 +58,7 @@ def describe_skipped(skipped: Sequence[SkippedRow]) -> tuple[str, ...]:
 
 
 def describe_thin(counts: Mapping[str, int]) -> tuple[str, ...]:
-    """Return a sentence each for the labels without rows and those with one."""
+    """Return a sentence about the labels without rows, and one about the labels with one row."""
     notes = []
     for number, what in ((0, "no rows"), (1, "one row only")):
         names = [label for label, count in counts.items() if count == number]
@@ -69,6 +69,6 @@ def describe_thin(counts: Mapping[str, int]) -> tuple[str, ...]:
 
 
 def write_skipped(path: Path, skipped: Sequence[SkippedRow]) -> None:
-    """Write rows that were left out as CSV: which, reason, detail, and where a person finds each."""
+    """Write the rows that were left out as CSV: number, reason, detail and place."""
     rows = ({"row": row.row, "reason": row.reason, "detail": row.detail, **row.place._asdict()} for row in skipped)
     write_table(path, ("row", "reason", "detail", *RowPlace._fields), rows, style=PLAIN)

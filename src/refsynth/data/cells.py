@@ -1,7 +1,7 @@
-"""A cell of a table that is written: no formula, no character that cannot be written; and read again as it was.
+"""Escapes the cells of a table so that no spreadsheet runs them as formulas, and restores them when they are read.
 
-A spreadsheet takes a text that begins with `=` for a formula, and runs it. An apostrophe before it says that it is text, and is
-what spreadsheets themselves write; `restored` takes off what `harmless` put there, so that a text survives any number of files.
+A spreadsheet runs a text that begins with `=` as a formula. An apostrophe in front marks it as text, as spreadsheets do
+themselves. `restored` removes exactly what `harmless` adds, so that a text survives any number of files.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ from typing import Any
 
 QUOTE = "'"
 _FORMULA = re.compile("[=+\\-@\t\r\n＝＋－＠]")
-"""What a formula begins with, in wide characters too; with a tab or a line end before it, it is one still."""
+"""First characters of a formula, full-width forms included; a leading tab or line end does not disarm it."""
 _NUMBER = re.compile(r"[+-]?\d[\d.,]*([eE][+-]?\d+)?\s?%?")
 
 
 def risky(text: str) -> bool:
-    """Return whether a spreadsheet may take a text for a formula, apostrophes at its start aside; a number is none."""
+    """Return whether a spreadsheet may run a text as a formula once leading apostrophes are removed; a number is safe."""
     bare = text.lstrip(QUOTE)
     return bool(_FORMULA.match(bare)) and not _NUMBER.fullmatch(bare)
 
 
 def harmless(text: str) -> str:
-    """Return the text as it may stand in a CSV file, see `restored`."""
+    """Return the text as it can be written to a CSV file; `restored` reverses it."""
     return QUOTE + text if risky(text) else text
 
 
 def restored(cell: str) -> str:
-    """Return the text of a cell that `harmless` may have made."""
+    """Return the text of a cell that `harmless` may have escaped."""
     return cell[1:] if cell.startswith(QUOTE) and risky(cell[1:]) else cell
 
 
 def encodable(text: str) -> str:
-    """Return the text with halves of characters (lone surrogates), which no file can hold, as JSON escapes them."""
+    """Return the text with lone surrogates, which no file can hold, escaped as in JSON."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 
 def written(value: Any) -> str | int | float | None:
-    """Return a value as a cell: text, a number or nothing; lists and objects are JSON."""
+    """Return a value as a cell: a text, a number or None. Lists and objects become JSON."""
     if value is None or (isinstance(value, (int, float)) and not isinstance(value, bool)):
         return value
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""Which column holds what: by the names that the user gave, and, for a first look, by likely names and by the values."""
+"""Finds the columns of a table: checks those that the user named, and guesses others by their names and values."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _LONGEST_LABEL = 60  # characters, on average
 
 
 def named_text(columns: Collection[str]) -> str | None:
-    """Return the column whose name says that it holds the text."""
+    """Return the column with a usual name of a text column, or None."""
     return _named(columns, _TEXT_NAMES.split())
 
 
 def named_label(columns: Collection[str]) -> str | None:
-    """Return the column whose name says that it holds the label."""
+    """Return the column with a usual name of a label column, or None."""
     return _named(columns, _LABEL_NAMES.split())
 
 
@@ -41,12 +41,12 @@ def _named(columns: Collection[str], names: Sequence[str]) -> str | None:
     known: dict[str, str] = {}
     for column in columns:
         known.setdefault(column.strip().casefold(), column)
-    known |= {column: column for column in columns}  # a name as it is comes before one in other case
+    known |= {column: column for column in columns}  # an exact name comes before one in another case
     return next((known[name] for name in names if name in known), None)
 
 
 def own_id(values: Mapping[str, Any], columns: Columns) -> Any:
-    """Return what the user calls a row, as the file has it; None where nothing says it. The usual name may have any case."""
+    """Return the user's id of a row, or None. If the task names no id column, it is `id` in any case."""
     name = columns.id
     if name is None:
         name = "id" if "id" in values else next((key for key in values if key.strip().casefold() == "id"), "id")
@@ -54,38 +54,38 @@ def own_id(values: Mapping[str, Any], columns: Columns) -> Any:
 
 
 def text_fields(text: str, columns: Columns) -> dict[str, str]:
-    """Return what a row holds in its text columns, so that reading it gives the text again."""
+    """Return the cells of a row's text columns that are read as this text."""
     return dict(zip(columns.texts, split_pair(text) or (text,), strict=False))
 
 
-def check_columns(path: Path, found: Sequence[str], wanted: Columns, *, labelled: bool = True, delimiter: str = "") -> None:
-    """Refuse a table that lacks a wanted column or has it twice.
+def check_columns(path: Path, found: Sequence[str], columns: Columns, *, labeled: bool = True, delimiter: str = "") -> None:
+    """Check that a table has each of the columns once.
 
     Raises:
-        DataError: it does, the message lists what is there; or one column is wanted as two.
+        DataError: a column is missing (the message lists those of the table) or repeated, or has two roles.
     """
-    refuse_shared(path, found, wanted, labelled=labelled)
+    refuse_shared(path, found, columns, labeled=labeled)
     shown = ", ".join(found[:_SHOWN]) + (f", ... ({len(found)})" if len(found) > _SHOWN else "")
-    texts = [(wanted.text, named_text(found)), *((name, None) for name in wanted.texts[1:])]
-    for column, likely in [*texts, (wanted.label, named_label(found))] if labelled else texts:
+    texts = [(columns.text, named_text(found)), *((name, None) for name in columns.texts[1:])]
+    for column, likely in [*texts, (columns.label, named_label(found))] if labeled else texts:
         if column not in found:
             guess = f"did you mean '{likely}'?" if likely else nearest(column, found)
-            where = "in task.yaml: data.columns" if labelled else "of the text with --text, or in task.yaml: data.columns.text"
-            remedy = f"{guess} Name the column{'s' * labelled} {where}".strip()
+            where = "in task.yaml: data.columns" if labeled else "of the text with --text, or in task.yaml: data.columns.text"
+            remedy = f"{guess} Name the column{'s' * labeled} {where}".strip()
             if len(found) == 1 and delimiter:
-                remedy += f"; or the delimiter, if it is not {delimiter!r}: {'' if labelled else '--delimiter or '}data.delimiter"
+                remedy += f"; or the delimiter, if it is not {delimiter!r}: {'' if labeled else '--delimiter or '}data.delimiter"
             raise DataError(f"{path}: no column '{column}'", known=f"columns there: {shown}", remedy=remedy)
         if found.count(column) > 1:
             raise DataError(f"{path}: two columns are named '{column}'", known=f"columns there: {shown}", remedy="rename one")
 
 
-def refuse_shared(path: Path, found: Collection[str], wanted: Columns, *, labelled: bool) -> None:
-    """Refuse a column that is to be two things, such as text and label: the model would read its own answer.
+def refuse_shared(path: Path, found: Collection[str], columns: Columns, *, labeled: bool) -> None:
+    """Check that no column has two roles, such as text and label: the model would read its own target.
 
     Raises:
-        DataError: one is.
+        DataError: a column has two roles.
     """
-    named = {"text": wanted.text, "pair": wanted.pair, "label": wanted.label if labelled else None, "weight": wanted.weight}
+    named = {"text": columns.text, "pair": columns.pair, "label": columns.label if labeled else None, "weight": columns.weight}
     roles: dict[str, str] = {}
     for role, name in named.items():
         if name is None:
@@ -101,7 +101,7 @@ def refuse_shared(path: Path, found: Collection[str], wanted: Columns, *, labell
 
 
 def guess_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, taken: Collection[str | None]) -> str | None:
-    """Return the likely text column: by name, else the one with the longest values among those that hardly repeat."""
+    """Return the likely text column: by name, else the one with the longest and most varied values."""
     others = [column for column in columns if column and column not in taken]
     if name := named_text([column for column in others if _distinct(column, rows)]) or named_text(others):
         return name
@@ -111,9 +111,9 @@ def guess_text(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, tak
 
 
 def guess_label(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, taken: Collection[str | None]) -> str | None:
-    """Return the likely label column: by name, else the one with the fewest values, from 2 to half as many as there are rows.
+    """Return the likely label column: by name, else the one with the fewest values, from 2 to half the number of rows.
 
-    A column with the same value everywhere tells nothing apart: whatever its name, any other comes before it.
+    A column with one value everywhere is only taken if there is no other.
     """
     kinds = {column: round(_distinct(column, rows) * len(rows)) for column in columns if column and column not in taken}
     others = [column for column, values in kinds.items() if values > 1]
@@ -125,7 +125,7 @@ def guess_label(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, ta
 
 
 def guess_id(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, taken: Collection[str | None]) -> str | None:
-    """Return the likely column of what the user calls a row: its short values all differ, and its name or first place says so."""
+    """Return the likely id column: its values are short and all differ, and it has the name of an id or stands first."""
     fitting = [
         column
         for column in columns
@@ -137,14 +137,14 @@ def guess_id(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, taken
 
 
 def yes_no_columns(columns: Sequence[str], rows: Sequence[Mapping[str, str]], *, taken: Collection[str | None]) -> list[str]:
-    """Return the columns that have just 0 and 1, or true and false; where two have both, those with 0 or false only too."""
-    found = {column: {row.get(column, "") for row in rows} - {""} for column in columns if column and column not in taken}
-    both = [column for column, values in found.items() if values in _YES_NO]
+    """Return the columns with exactly 0 and 1, or true and false; if there are two, also those with only 0 or false."""
+    values = {column: {row.get(column, "") for row in rows} - {""} for column in columns if column and column not in taken}
+    both = [column for column, cells in values.items() if cells in _YES_NO]
     if len(both) < 2:
         return both
-    return [column for column, values in found.items() if values in (*_YES_NO, *_NO)]
+    return [column for column, cells in values.items() if cells in (*_YES_NO, *_NO)]
 
 
 def _distinct(column: str, rows: Sequence[Mapping[str, str]]) -> float:
-    """Return how many different values a column has, as a share of the rows."""
+    """Return the number of different values of a column, as a share of the rows."""
     return len({value for row in rows if (value := row.get(column, ""))}) / max(1, len(rows))

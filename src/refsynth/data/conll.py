@@ -1,7 +1,7 @@
-"""Sentences with a token a line and its tag in the last column: CoNLL-2003, CoNLL-U and their kin.
+"""Reads sentences with one token per line and its tag in the last column: CoNLL-2003, CoNLL-U and similar formats.
 
-Columns are parted by tabs where there are any, else by spaces. Sentences are parted by blank lines; `-DOCSTART-` is none, and
-comments (`# text = ...`) are left out.
+Tabs separate the columns if there are any, else spaces. Blank lines separate sentences. `-DOCSTART-` lines and comments
+(`# text = ...`) are skipped.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from typing import NamedTuple
 from refsynth.data.schemes import OUTSIDES, is_scheme
 from refsynth.data.source import ROW_LIMIT, Line, Lines, trouble_of
 
-_HEAD = 400  # lines that the columns are found from
+_HEAD = 400  # lines from which the layout is found
 _COMMENT = re.compile(r"#\s*(newdoc|newpar|[\w.:-]+\s*=)")
-_RANGE = re.compile(r"\d+[-.]\d+")  # a word of several tokens, or an empty one, in CoNLL-U
+_RANGE = re.compile(r"\d+[-.]\d+")  # number of a multi-token word or an empty node in CoNLL-U
 _MISC = re.compile(r"(?:^|\|)(?:NER|ner|Entity)=([^|]+)")
 _UNIVERSAL = 10  # columns of CoNLL-U
 
 
 class Sentence(NamedTuple):
-    """Tokens and their tags, the physical line of the first, and what is wrong with the sentence."""
+    """Tokens and their tags, the physical line of the first token, and what is wrong with the sentence."""
 
     line: int
     tokens: list[str]
@@ -42,23 +42,23 @@ class _Shape(NamedTuple):
         return [field.strip() for field in text.strip("\r\n").split("\t")] if self.tabs else text.split()
 
     def tag(self, fields: Sequence[str]) -> str:
-        """Return the last column; of CoNLL-U the entity that it names among other things."""
+        """Return the last column; in CoNLL-U, the entity in that column."""
         if self.width != _UNIVERSAL or self.token == 0 or fields[-1] in OUTSIDES or is_scheme(fields[-1:]):
             return fields[-1]
-        found = _MISC.search(fields[-1])
-        return found[1] if found else "O"
+        match = _MISC.search(fields[-1])
+        return match[1] if match else "O"
 
 
 def sentences(lines: Lines) -> Iterator[Sentence]:
     """Yield the sentences of a file."""
-    shape = _shape(lines)
-    found, size = Sentence(1, [], [], None), 0
+    shape = _shape_of(_head(lines))
+    sentence, size = Sentence(1, [], [], None), 0
     for line in itertools.chain(lines, [None]):
-        begun = bool(found.tokens or found.trouble)
+        begun = bool(sentence.tokens or sentence.trouble)
         if line is None or not line.text.strip():
             if begun:
-                yield found
-            found, size = Sentence(1, [], [], None), 0
+                yield sentence
+            sentence, size = Sentence(1, [], [], None), 0
             continue
         fields = shape.fields(line.text)
         if fields[0] == "-DOCSTART-" or (not begun and _is_comment(line.text, fields, shape)):
@@ -66,16 +66,16 @@ def sentences(lines: Lines) -> Iterator[Sentence]:
         if shape.token and _RANGE.fullmatch(fields[0]):
             continue
         if not begun:
-            found = found._replace(line=line.number)
+            sentence = sentence._replace(line=line.number)
         size += len(line.text)
         problem = trouble_of(line) or _problem(fields, shape)
         if size > ROW_LIMIT:
-            problem = f"longer than {ROW_LIMIT:,} characters; does a blank line stand between sentences?"
+            problem = f"longer than {ROW_LIMIT:,} characters; is there a blank line between sentences?"
         if problem:
-            found = found._replace(trouble=found.trouble or f"line {line.number}: {problem}")
+            sentence = sentence._replace(trouble=sentence.trouble or f"line {line.number}: {problem}")
             continue
-        found.tokens.append(fields[shape.token])
-        found.tags.append(shape.tag(fields))
+        sentence.tokens.append(fields[shape.token])
+        sentence.tags.append(shape.tag(fields))
 
 
 def _problem(fields: Sequence[str], shape: _Shape) -> str | None:
@@ -87,9 +87,8 @@ def _problem(fields: Sequence[str], shape: _Shape) -> str | None:
 
 
 def looks_conll(lines: Lines) -> bool:
-    """Return whether lines are tokens with tags beyond doubt, whatever the file is called; everything read is given back."""
-    head = [line for _, line in zip(range(_HEAD), lines, strict=False)]
-    lines.give_back(head)
+    """Return whether lines are clearly tokens with tags. All lines read are given back."""
+    head = _head(lines)
     shape = _shape_of(head)
     rows = [shape.fields(line.text) for line in _tokens(head, shape)]
     if len(rows) < 2 or shape.width < 2 or any(len(fields) != shape.width for fields in rows):
@@ -98,14 +97,14 @@ def looks_conll(lines: Lines) -> bool:
     return is_scheme(tags) and any(tag in OUTSIDES for tag in tags)
 
 
-def _shape(lines: Lines) -> _Shape:
-    head = [line for _, line in zip(range(_HEAD), lines, strict=False)]
+def _head(lines: Lines) -> list[Line]:
+    head = list(itertools.islice(lines, _HEAD))
     lines.give_back(head)
-    return _shape_of(head)
+    return head
 
 
 def _shape_of(head: Sequence[Line]) -> _Shape:
-    """Return the commonest number of columns; the first of them counts the tokens where it does so in each sentence."""
+    """Return the layout with the most frequent number of columns. The first column is skipped if it numbers the tokens."""
     likely = [line for line in head if line.text.strip() and not line.text.startswith(("#", "-DOCSTART-"))]
     tabs = 2 * sum("\t" in line.text.strip() for line in likely) > len(likely)
     shape = _Shape(tabs, 0, 0)
@@ -117,15 +116,14 @@ def _shape_of(head: Sequence[Line]) -> _Shape:
         if not blank
     ]
     plain = [[first for first in group if not _RANGE.fullmatch(first)] for group in groups]
-    counted = bool(plain) and any(len(group) > 1 for group in plain)
-    counted = counted and all(
+    numbered = any(len(group) > 1 for group in plain) and all(
         group in ([str(number + base) for number in range(len(group))] for base in (0, 1)) for group in plain
     )
-    return shape._replace(token=1 if counted and shape.width > 2 else 0)
+    return shape._replace(token=1 if numbered and shape.width > 2 else 0)
 
 
 def _tokens(head: Sequence[Line], shape: _Shape, *, blanks: bool = False) -> list[Line]:
-    """Return the lines that hold tokens, and those between sentences if asked."""
+    """Return the lines with tokens, and with `blanks` also the blank lines between sentences."""
     kept, begun = [], False
     for line in head:
         text = line.text
@@ -139,5 +137,5 @@ def _tokens(head: Sequence[Line], shape: _Shape, *, blanks: bool = False) -> lis
 
 
 def _is_comment(text: str, fields: Sequence[str], shape: _Shape) -> bool:
-    """Return whether a line before a sentence is a comment: `#` may be a token too, or begin one (`#1`)."""
+    """Return whether a line before a sentence is a comment. `#` may also be a token or begin one (`#1`)."""
     return text.startswith("#") and (len(fields) != shape.width or _COMMENT.match(text) is not None)

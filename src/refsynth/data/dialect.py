@@ -1,7 +1,7 @@
-"""How a CSV file is written: its delimiter, its quotes, its escapes; and its records, read so.
+"""Detects how a CSV file is written (delimiter, quotes, escapes), and reads its records.
 
-A dialect is tried on the first rows, and taken for what it makes of them. A quote at the start of a field may be a character like
-another: read as a quote, it would swallow the rows up to the next one. Records over several lines are looked at for that.
+Dialects are tried on the first rows, and the one that reads most of them wins. A quote at the start of a field may be an
+ordinary character: read as a quote, it would swallow the rows up to the next quote. Records of several lines are checked for it.
 """
 
 from __future__ import annotations
@@ -20,19 +20,23 @@ from refsynth.data.cells import QUOTE, risky
 from refsynth.data.source import Line, Lines, trouble_of
 
 DELIMITERS = ",;\t|"
-_SEP = re.compile(r'"?sep=(.)"?', re.I)  # Excel's own line that says what stands between fields
-_HEAD = 2000  # lines that a dialect is tried on,
-_HEAD_SIZE = 4 * source.ROW_LIMIT  # but no more characters than this
-_FIRST = 50  # lines that a delimiter is looked for in
+_SEP = re.compile(r'"?sep=(.)"?', re.I)  # Excel's own first line, which names the delimiter
+_HEAD = 2000  # lines on which dialects are tried
+_HEAD_SIZE = 4 * source.ROW_LIMIT  # most characters of these lines
+_FIRST = 50  # lines from which the delimiter is detected
 _NAMES = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
 
 
 @dataclass(frozen=True)
 class Dialect:
-    """A way to write CSV. `padded` says that spaces follow a delimiter; with `lines` no field runs over a line's end.
+    """How a CSV file is written.
 
-    `usual` has for each column the values of rows that are one line: a line inside quotes that has one of them, and as many
-    fields as the header, is a row that a quote swallowed.
+    Attributes:
+        escape: the character before a quote inside a field.
+        padded: whether spaces follow a delimiter.
+        lines: whether each line is a record, so that quotes are ordinary characters.
+        usual: the values of each column in records of one line. A line inside quotes with one of these values, and as many
+            fields as the header, is a row that a quote swallowed.
     """
 
     delimiter: str
@@ -43,7 +47,7 @@ class Dialect:
     usual: tuple[frozenset[str], ...] = ()
 
     def describe(self) -> str | None:
-        """Return how this differs from plain CSV; None where it does not."""
+        """Return how the dialect differs from plain CSV; None if it does not."""
         parts = [
             "quotes are read as characters, since they would swallow rows (data.quoting)" if self.lines and self.usual else "",
             "a backslash stands before quotes in a field" if self.escape else "",
@@ -53,10 +57,10 @@ class Dialect:
 
 
 def check_delimiter(delimiter: str) -> str:
-    """Return the character that a user's name of a delimiter stands for.
+    """Return the delimiter that the user named.
 
     Raises:
-        DataError: it is none.
+        DataError: it is not one character.
     """
     delimiter = _NAMES.get(delimiter, delimiter)
     if len(delimiter) != 1 or delimiter in '"\r\n':
@@ -65,20 +69,16 @@ def check_delimiter(delimiter: str) -> str:
 
 
 def named_delimiter(lines: Lines) -> str | None:
-    """Take the line `sep=;`, with which spreadsheets begin a file, off its start, and return what it says."""
-    read: list[Line] = []
-    for line in lines:
-        read.append(line)
-        if line.text.strip():
-            break
-    found = _SEP.fullmatch(read[-1].text.strip("\r\n ")) if read else None
-    if found is None:
+    """Return the delimiter of a first line such as `sep=;`, as spreadsheets write it, and skip that line; else None."""
+    read = lines.through_first()
+    match = _SEP.fullmatch(read[-1].text.strip("\r\n ")) if read else None
+    if match is None:
         lines.give_back(read)
-    return found[1] if found else None
+    return match[1] if match else None
 
 
 def detect_dialect(lines: Lines, delimiter: str | None = None, quoting: Quoting | None = None) -> Dialect:
-    """Find out how the first lines are written, and give them back. What is named is taken."""
+    """Detect the dialect from the first lines, which are given back. A named delimiter or quoting is used as it is."""
     head = list(_head(lines))
     lines.give_back(head)
     dialect = Dialect(delimiter or _detect_delimiter(head[:_FIRST]), lines=quoting == "none")
@@ -88,9 +88,9 @@ def detect_dialect(lines: Lines, delimiter: str | None = None, quoting: Quoting 
     if quoting == "standard":
         return dialect
     usual, spanning = _usual(head, dialect)
-    watched = replace(dialect, usual=usual)
-    swallowed = [_swallows(record, watched) for record in spanning]
-    return replace(watched, lines=bool(swallowed) and all(swallowed))
+    dialect = replace(dialect, usual=usual)
+    swallowed = [_swallows(record, dialect) for record in spanning]
+    return replace(dialect, lines=bool(swallowed) and all(swallowed))
 
 
 def _head(lines: Lines) -> Iterator[Line]:
@@ -103,7 +103,7 @@ def _head(lines: Lines) -> Iterator[Line]:
 
 
 def _detect_delimiter(head: Sequence[Line]) -> str:
-    """Choose the delimiter for which most of the first records have as many fields as the header, and more than one."""
+    """Return the delimiter with which most of the first records have as many fields as the header, and more than one."""
 
     def agreement(delimiter: str) -> float:
         rows = [fields for fields in _replayed(head, Dialect(delimiter)) if not isinstance(fields, str)]
@@ -113,7 +113,7 @@ def _detect_delimiter(head: Sequence[Line]) -> str:
 
 
 def _best(plain: Dialect, head: Sequence[Line]) -> Dialect:
-    """Return the dialect, or one that reads more of the first lines as rows."""
+    """Return the plain dialect, or the variant that reads more of the first lines as rows."""
     rows = [line.text.strip() for line in head[1:] if line.text.strip()]
     best, most = plain, _fit(plain, head)
     padded = re.compile(re.escape(plain.delimiter) + ' +"')
@@ -126,45 +126,48 @@ def _best(plain: Dialect, head: Sequence[Line]) -> Dialect:
         if (fit := _fit(other, head)) > most:
             best, most = other, fit
     quoted = rows and all(row[0] == row[-1] == QUOTE and len(row) > 1 for row in rows)
-    if quoted and not any(_disarmed(line, plain) for line in head):
+    if quoted and not any(_has_disarmed(line, plain) for line in head):
         other = replace(plain, quote="'")
         if _fit(other, head) >= most:
             best = other
     return best
 
 
-def _disarmed(line: Line, dialect: Dialect) -> bool:
-    """Return whether a cell has the apostrophe that keeps a spreadsheet from taking it for a formula: no quote then."""
+def _has_disarmed(line: Line, dialect: Dialect) -> bool:
+    """Return whether a cell has the apostrophe that disarms a formula, so that apostrophes are not quotes here."""
     return any(field.startswith(QUOTE) and risky(field[1:]) for field in _split(line, dialect))
 
 
 def _fit(dialect: Dialect, head: Sequence[Line]) -> float:
-    """Return the share of lines that are in records with as many fields as the header."""
+    """Return the share of records with as many fields as the header."""
     records = list(_replayed(head, dialect))
     width = len(records[0]) if records and not isinstance(records[0], str) else 0
     return sum(len(record) == width for record in records if not isinstance(record, str)) / max(1, len(records))
 
 
+def _again(head: Iterable[Line]) -> Lines:
+    lines = Lines(io.BytesIO(), "utf-8")
+    lines.give_back(list(head))
+    return lines
+
+
 def _replayed(head: Iterable[Line], dialect: Dialect) -> Iterator[list[str] | str]:
-    again = Lines(io.BytesIO(), "utf-8")
-    again.give_back(list(head))
-    return (found.fields for found in records_of(again, dialect))
+    return (record.fields for record in records_of(_again(head), dialect))
 
 
 def _usual(head: Sequence[Line], dialect: Dialect) -> tuple[tuple[frozenset[str], ...], list[list[Line]]]:
-    """Return the values of each column in rows of one line, and the lines of each row of several."""
-    again = Lines(io.BytesIO(), "utf-8")
-    again.give_back(list(head))
+    """Return the values of each column in records of one line, and the lines of each longer record."""
+    lines = _again(head)
     columns: list[set[str]] = []
     spanning: list[list[Line]] = []
-    for start in again:
+    for start in lines:
         if not start.text.strip():
             continue
         used = [start]
         try:
-            fields = _parse(start, again, used, dialect)
+            fields = _parse(start, lines, used, dialect)
         except (csv.Error, ValueError):
-            again.give_back(used[1:])
+            lines.give_back(used[1:])
             continue
         if not columns:
             columns = [set() for _ in fields]
@@ -177,7 +180,7 @@ def _usual(head: Sequence[Line], dialect: Dialect) -> tuple[tuple[frozenset[str]
 
 
 def _swallows(used: Sequence[Line], dialect: Dialect) -> bool:
-    """Return whether each line of a record could be a row: as many fields as the header, one of them as other rows have it."""
+    """Return whether each line of a record looks like a row: as many fields as the header, and one with a usual value."""
     rows = [_split(line, dialect) for line in used]
     if len(rows) < 2 or not all(len(row) == len(dialect.usual) > 1 for row in rows):
         return False
@@ -189,7 +192,7 @@ def _split(line: Line, dialect: Dialect) -> list[str]:
 
 
 class CsvRecord(NamedTuple):
-    """A CSV record: the line where it starts, its row in a spreadsheet, and its fields or what is wrong with it."""
+    """A CSV record: its first line, its row in a spreadsheet, and its fields, or what is wrong with it."""
 
     line: int
     sheet: int
@@ -197,7 +200,7 @@ class CsvRecord(NamedTuple):
 
 
 def records_of(lines: Lines, dialect: Dialect) -> Iterator[CsvRecord]:
-    """Yield the records; go on at the next line where one is wrong. A blank line is a row in a spreadsheet too."""
+    """Yield the records. After a faulty one, reading continues at the next line. Spreadsheets count blank lines as rows."""
     for sheet, start in enumerate(lines, 1):
         if not start.text.strip():
             continue
@@ -212,29 +215,26 @@ def records_of(lines: Lines, dialect: Dialect) -> Iterator[CsvRecord]:
             fields = str(error)
             if "expected after" in fields or "end of data" in fields:
                 fields = 'a quote (") is not closed, or stands inside a quoted field: there it is written twice (""); '
-                fields += "if quotes are characters like others: data.quoting: none"
+                fields += "if quotes are ordinary characters: data.quoting: none"
         else:
             if _swallows(used, dialect):
                 lines.give_back(used[1:])
                 fields = (
                     f'a quote (") opens here and closes on line {used[-1].number}, but each line between looks like a row; '
-                    "if quotes are characters like others, say so: data.quoting: none"
+                    "if quotes are ordinary characters: data.quoting: none"
                 )
         yield CsvRecord(start.number, sheet, fields)
 
 
 def _of_line(line: Line, dialect: Dialect) -> list[str]:
-    """Return the fields of a line that is a row: in quotes where these are as they should be, else as they stand."""
+    """Return the fields of a line that is a record; quotes are removed if they enclose whole fields, else kept."""
     fields = _split(line, dialect)
     try:
         quoted = next(csv.reader([line.text], delimiter=dialect.delimiter, strict=True))
     except csv.Error:
         return fields
-    return quoted if len(fields) != len(quoted) or all(_wrapped(field) for field in fields if '"' in field) else fields
-
-
-def _wrapped(field: str) -> bool:
-    return len(field) > 1 and field[0] == field[-1] == '"'
+    enclosed = all(len(field) > 1 and field[0] == field[-1] == '"' for field in fields if '"' in field)
+    return quoted if len(fields) != len(quoted) or enclosed else fields
 
 
 def _parse(start: Line, lines: Lines, used: list[Line], dialect: Dialect) -> list[str]:

@@ -1,7 +1,7 @@
-"""Workbooks of Excel and LibreOffice as records: one sheet, its header where it stands, every cell as a text.
+"""Reads a sheet of an Excel or LibreOffice workbook as records; every cell becomes a text.
 
-Titles above the header are passed over, and so are empty rows; columns without a name are named in a note. Numbers, truth values
-and moments are spelled as in other formats (`core.value`). What a formula last came to is read, never the formula.
+The header need not be the first row: titles above it and empty rows are skipped. A note lists columns without a name. Numbers,
+booleans and dates are spelled as in other formats (`core.value`). A formula is read as its last result.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -22,37 +23,28 @@ from refsynth.data.table import Fault, Table, TableRecord, distinct
 from refsynth.data.typed import Spelled
 
 _MEMORY = 4096  # megabytes of the process that reads a workbook
-_SHOWN = 4  # places in the sheet that a note names
-_LOOKED_AT = 20  # rows in which the header is looked for
+_SHOWN = 4  # rows in a note
+_LOOKED_AT = 20  # rows that may be the header
 _LINE = 64 * ROW_LIMIT  # bytes of a row as JSON
 _REMEDY = "open it in the spreadsheet and save it again, or as CSV (UTF-8)"
-
-_Cells = list[str | None]
 
 
 class _SheetRow(NamedTuple):
     """A row that is not empty, with its number in the sheet."""
 
     number: int
-    cells: _Cells
+    cells: list[str | None]
 
 
 @contextmanager
 def open_excel(path: Path, *, sheet: str | None) -> Iterator[Table]:
-    """Open a sheet of a workbook: the first that is not hidden, unless one is named.
+    """Open a sheet of a workbook: the named one, else the first that is not hidden.
 
     Raises:
         DataError: the file is damaged, encrypted or too large, or has no such sheet.
     """
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "refsynth.data.workbook",
-        str(path.absolute()),
-        str(_MEMORY),
-        *([sheet] if sheet else []),
-    ]
+    arguments = [str(path.absolute()), str(_MEMORY), *([sheet] if sheet else [])]
+    command = [sys.executable, "-P", "-m", "refsynth.data.workbook", *arguments]
     environment = os.environ | {"RUST_BACKTRACE": "0"}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL, env=environment
@@ -66,45 +58,44 @@ def open_excel(path: Path, *, sheet: str | None) -> Iterator[Table]:
             reader.kill()
 
 
-def _cell(told: Any) -> str | None:
-    return Spelled(told[0]) if isinstance(told, list) else told
+def _cell(value: Any) -> str | None:
+    return Spelled(value[0]) if isinstance(value, list) else value
 
 
-def _lines(path: Path, stream: IO[bytes], wanted: str | None) -> Iterator[Any]:
-    """Yield what the process says, up to its end.
+def _lines(path: Path, stream: IO[bytes], sheet: str | None) -> Iterator[Any]:
+    """Yield the messages of the process, up to its end message.
 
     Raises:
-        DataError: it says an error, or ended before its end.
+        DataError: the process reports an error, or ended early.
     """
     while line := stream.readline(_LINE):
         try:
-            said = json.loads(line)
+            message = json.loads(line)
         except ValueError:
             break
-        if isinstance(said, Mapping) and said.get("end"):
+        if isinstance(message, Mapping) and message.get("end"):
             return
-        if isinstance(said, Mapping) and "error" in said:
-            raise _error(path, said, wanted)
-        yield said
+        if isinstance(message, Mapping) and "error" in message:
+            raise _error(path, message, sheet)
+        yield message
     raise DataError(f"{path}: cannot be read: damaged, or larger than {_MEMORY >> 10} GB in memory", remedy=_REMEDY)
 
 
-def _error(path: Path, said: Mapping[str, Any], wanted: str | None) -> DataError:
-    if said["error"] == "password":
+def _error(path: Path, message: Mapping[str, Any], sheet: str | None) -> DataError:
+    if message["error"] == "password":
         return DataError(f"{path}: is encrypted", remedy="save it without a password")
-    if said["error"] == "sheet":
-        found = said["sheets"]
-        remedy = f"{nearest(wanted or '', found)} Name one with data.sheet in task.yaml, or --sheet".strip()
+    if message["error"] == "sheet":
+        sheets = message["sheets"]
         return DataError(
-            f"{path}: no sheet '{wanted}'" if wanted else f"{path}: no sheet to read",
-            known=f"sheets there: {', '.join(found)}",
-            remedy=remedy,
+            f"{path}: no sheet '{sheet}'" if sheet else f"{path}: no sheet to read",
+            known=f"sheets there: {', '.join(sheets)}",
+            remedy=f"{nearest(sheet or '', sheets)} Name one with data.sheet in task.yaml, or --sheet".strip(),
         )
-    return DataError(f"{path}: damaged workbook ({said['why']})", remedy=_REMEDY)
+    return DataError(f"{path}: damaged workbook ({message['why']})", remedy=_REMEDY)
 
 
 def _table(path: Path, opening: Mapping[str, Any], rows: Iterator[_SheetRow]) -> Table:
-    first = [row for _, row in zip(range(_LOOKED_AT), rows, strict=False)]
+    first = list(islice(rows, _LOOKED_AT))
     if not first:
         raise DataError(f"{path}: sheet '{opening['sheet']}' is empty", expected="rows under a header that names the columns")
     place = _header(first)
@@ -113,26 +104,20 @@ def _table(path: Path, opening: Mapping[str, Any], rows: Iterator[_SheetRow]) ->
     if len(opening["sheets"]) > 1:
         notes.append(f"sheet '{opening['sheet']}' is read, of {len(opening['sheets'])} (data.sheet, --sheet)")
     if place:
-        notes.append(f"{place} row{'s' * (place > 1)} above the header (row {first[place].number} of the sheet) passed over")
+        notes.append(f"{place} row{'s' * (place > 1)} above the header (row {first[place].number} of the sheet) skipped")
     unnamed = [at for at, name in enumerate(names) if not name and any(row.cells[at] for row in first[place + 1 :])]
     if unnamed:
-        notes.append(
-            f"not read, having no name in the header: column{'s' * (len(unnamed) > 1)} {', '.join(map(_letter, unnamed))}"
-        )
-    below = _chained(first[place + 1 :], rows)
+        letters = ", ".join(map(_letter, unnamed))
+        notes.append(f"not read, with no name in the header: column{'s' * (len(unnamed) > 1)} {letters}")
+    below = chain(first[place + 1 :], rows)
     return Table("excel", "utf-8", "", tuple(name for name in names if name), _records(names, below, notes), notes)
 
 
-def _chained(first: Sequence[_SheetRow], rest: Iterator[_SheetRow]) -> Iterator[_SheetRow]:
-    yield from first
-    yield from rest
-
-
 def _header(rows: Sequence[_SheetRow]) -> int:
-    """Return the place of the row that names columns.
+    """Return the position of the row that names the columns.
 
-    It fills more than half of as many cells as the fullest row, with names that differ, none of which comes again below it. Of
-    several such rows it is the first with a usual name of a text or a label, else the first with no gap below it.
+    A likely header fills more than half as many cells as the fullest row, and its names neither repeat nor appear below it.
+    Among likely headers, the first with a usual name of a text or label column wins, then the first with no gap below it.
     """
     filled = [[cell for cell in row.cells if cell] for row in rows]
     width = max(map(len, filled))
@@ -147,13 +132,13 @@ def _header(rows: Sequence[_SheetRow]) -> int:
 
 
 def _records(names: Sequence[str], rows: Iterator[_SheetRow], notes: list[str]) -> Iterator[TableRecord | Fault]:
-    """Yield the rows; at the end, a note says where in the sheet they stand, unless each stands one below its number."""
+    """Yield the rows. If row n is not always row n + 1 of the sheet, a note at the end says where rows stand."""
     keys = iter(distinct([name for name in names if name]))
     named = [next(keys) if name else "" for name in names]
-    above, moved = 1, list[tuple[int, int]]()
+    offset, moved = 1, list[tuple[int, int]]()
     for row, (number, cells) in enumerate(rows, 1):
-        if number - row != above:
-            above = number - row
+        if number - row != offset:
+            offset = number - row
             moved.append((row, number))
         if sum(len(cell) for cell in cells if cell) > ROW_LIMIT:
             yield Fault(row, number, f"longer than {ROW_LIMIT:,} characters")
@@ -162,10 +147,10 @@ def _records(names: Sequence[str], rows: Iterator[_SheetRow], notes: list[str]) 
     if moved:
         shown = ", ".join(f"row {row} is row {number} of the sheet" for row, number in moved[:_SHOWN])
         more = ", and so on" if len(moved) > _SHOWN else ""
-        notes.append(f"rows are counted below the header, empty ones left out: {shown}{more}")
+        notes.append(f"rows are counted below the header, without empty ones: {shown}{more}")
 
 
 def _letter(place: int) -> str:
-    """Return `AB` for the column at place 27."""
+    """Return the letters of a column, such as `AB` for position 27."""
     high, low = divmod(place, 26)
     return (_letter(high - 1) if high else "") + chr(ord("A") + low)

@@ -1,7 +1,7 @@
-"""How large the parts of a Parquet file are when unpacked, by what its footer says (Thrift's compact protocol).
+"""Reads from the footer of a Parquet file (Thrift's compact protocol) how large its row groups are when unpacked.
 
-A few kilobytes may unpack to more than any machine has, and the library that reads them then ends the process: this is
-asked first.
+A few kilobytes may unpack to more than any machine's memory, and then the library aborts the process. So the size is checked
+first.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import io
 import os
 from typing import IO, Any
 
-_LONGEST = 64 << 20  # bytes of a footer that are looked at
-_DEEPEST = 32  # structures inside structures
-_ROW_GROUPS, _SIZE = 4, 2  # numbers of fields: of the file's metadata, of a group of rows
+_LONGEST = 64 << 20  # bytes of a footer; a longer one is not read
+_DEEPEST = 32  # nested structures
+_ROW_GROUPS, _SIZE = 4, 2  # field numbers in the file's metadata and in a row group
 
 
 def unpacked(stream: IO[bytes]) -> int | None:
-    """Return the bytes of the largest group of rows when unpacked; None where the footer does not say."""
+    """Return the unpacked bytes of the largest row group; None if the footer cannot be read."""
     stream.seek(-8, os.SEEK_END)
     length = int.from_bytes(stream.read(4), "little")
     if length > _LONGEST:
         return None
     try:
         stream.seek(-8 - length, os.SEEK_END)
-        found = _struct(io.BytesIO(stream.read(length)), 0)
-        return max((int(group.get(_SIZE, 0)) for group in found.get(_ROW_GROUPS, [])), default=0)
+        metadata = _struct(io.BytesIO(stream.read(length)), 0)
+        return max((int(group.get(_SIZE, 0)) for group in metadata.get(_ROW_GROUPS, [])), default=0)
     except (ValueError, OSError, AttributeError, TypeError):
         return None
 

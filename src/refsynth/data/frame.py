@@ -1,6 +1,6 @@
-"""A column, or a table of few columns, of whichever library a Python caller uses: numpy, pandas, polars, Arrow, `datasets`.
+"""Columns and small tables from numpy, pandas, polars, Arrow or `datasets`, as lists.
 
-Libraries are told apart by what they can do, so that none of them needs to be installed.
+Libraries are recognized by the methods of their objects, so that none of them needs to be installed.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ def column_of(values: Any, name: str) -> list[Any]:
 
     Args:
         values: the data.
-        name: what messages call it.
+        name: its name in messages.
 
     Raises:
-        ArgumentError: it has another shape, or none.
+        ArgumentError: the data has another shape, or none.
     """
     grid = grid_of(values, name)
     if grid.ndim == 2 and grid.shape[1] == 1:
@@ -35,10 +35,10 @@ def column_of(values: Any, name: str) -> list[Any]:
 
 
 def grid_of(values: Any, name: str) -> Array:
-    """Return data as an array of objects, of as many dimensions as it has; what is masked is None.
+    """Return data as an array of objects with the same dimensions; masked values become None.
 
     Raises:
-        ArgumentError: its rows differ in length, or it is no data.
+        ArgumentError: its rows differ in length, or it is no sequence.
     """
     try:
         if (names := getattr(values, "column_names", None)) is not None and names_in(values) is not None:
@@ -53,10 +53,10 @@ def grid_of(values: Any, name: str) -> Array:
 
 
 def cells_of(values: Any, name: str) -> list[Any]:
-    """Return a column whose cells may be lists, such as the words of a text, as a list of its cells.
+    """Return the cells of a column as a list. A cell may itself be a list, such as the words of a text.
 
     Raises:
-        ArgumentError: it is no column.
+        ArgumentError: the data is not one column.
     """
     if (names := names_in(values)) is not None:
         if len(names) != 1:
@@ -64,9 +64,9 @@ def cells_of(values: Any, name: str) -> list[Any]:
         return cells_of(values[names[0]], name)
     if isinstance(values, _NO_SEQUENCES) or not hasattr(values, "__len__") or getattr(values, "ndim", 1) == 0:
         raise unfit(values, name, (), "one column: a list or the like")
-    for way in ("to_pylist", "to_list"):  # Arrow; pandas and polars, whose nested cells are lists then
-        if callable(make := getattr(values, way, None)):
-            return [_plain(cell) for cell in make()]
+    for method in ("to_pylist", "to_list"):  # Arrow; pandas and polars. Both turn nested cells into lists
+        if callable(to_list := getattr(values, method, None)):
+            return [_plain(cell) for cell in to_list()]
     return [_plain(cell) for cell in values]
 
 
@@ -74,7 +74,7 @@ def pairs_of(values: Any, name: str) -> list[tuple[Any, Any]]:
     """Return a table of two columns, or a sequence of pairs, as a list of pairs.
 
     Raises:
-        ArgumentError: it has another shape.
+        ArgumentError: the data has another shape.
     """
     if names_in(values) is not None or getattr(values, "ndim", 1) > 1:
         grid = grid_of(values, name)
@@ -90,7 +90,7 @@ def pairs_of(values: Any, name: str) -> list[tuple[Any, Any]]:
 
 
 def names_in(values: Any) -> list[Any] | None:
-    """Return the names of the columns of a table, of `pandas`, `polars`, Arrow or `datasets`; None of anything else."""
+    """Return the column names of a table of `pandas`, `polars`, Arrow or `datasets`; None for anything else."""
     if isinstance(values, dict) or not hasattr(values, "__len__"):
         return None
     names = getattr(values, "column_names", getattr(values, "columns", None))
@@ -98,24 +98,24 @@ def names_in(values: Any) -> list[Any] | None:
 
 
 def header_of(values: Any) -> list[str] | None:
-    """Return the names of the columns of a table if all of them are words, as scikit-learn notes them; else None."""
+    """Return the column names of a table if all of them are strings, as scikit-learn does; else None."""
     names = names_in(values)
     return names if names and all(isinstance(name, str) for name in names) else None
 
 
 def unfit(values: Any, name: str, shape: tuple[int, ...], expected: str) -> ArgumentError:
-    """Return the error for data of another shape than what is expected."""
+    """Return the error for data that does not have the expected shape."""
     remedy = f"list({name}) makes one" if hasattr(values, "__next__") else ""
-    remedy = "a sparse matrix holds numbers alone" if hasattr(values, "tocsr") else remedy
+    remedy = "a sparse matrix holds numbers only" if hasattr(values, "tocsr") else remedy
     if (names := names_in(values)) and len(names) > 1:
-        remedy = f"take what is meant, such as {name}[{names[0]!r}]; columns there: {', '.join(map(str, names[:8]))}"
+        remedy = f"select the column, such as {name}[{names[0]!r}]; columns there: {', '.join(map(str, names[:8]))}"
     return ArgumentError(f"{name}: found {type(values).__name__} of shape {shape}", expected=expected, remedy=remedy)
 
 
 def _listed(values: Any) -> Any:
-    """Return what numpy reads without loss: of Arrow and of `datasets` a list, in which whole numbers stay whole."""
-    if callable(make := getattr(values, "to_pylist", None)):  # Arrow
-        return make()
+    """Return what numpy reads without loss. Arrow and `datasets` become lists, in which integers stay integers."""
+    if callable(to_list := getattr(values, "to_pylist", None)):  # Arrow
+        return to_list()
     known = hasattr(values, "__array__") or isinstance(values, _NO_SEQUENCES)
     return list(values) if not known and isinstance(values, Sequence) else values
 

@@ -1,6 +1,6 @@
-"""Labelled rows from the user's files, read whole for training; what is wrong is said with place and remedy.
+"""Reads a labeled file whole, for training. Errors name the place and the remedy.
 
-A row's number is that of the data row (header and blank lines do not count); messages add the physical line.
+Rows are numbered without the header and blank lines; messages add the physical line.
 """
 
 from __future__ import annotations
@@ -17,21 +17,25 @@ from refsynth.core.types import Example
 from refsynth.core.value import spell
 from refsynth.data.account import RowPlace, SkippedRow, describe_skipped, describe_thin
 from refsynth.data.columns import own_id
+from refsynth.data.formats import open_table
 from refsynth.data.joined import join_columns
 from refsynth.data.judge import Bad, Judge, Spans, row_error
-from refsynth.data.labelled import open_table
 from refsynth.data.labels import describe_variants
 from refsynth.data.source import WORKBOOKS
 from refsynth.data.table import Format, Table, TableRecord, sheet_row
-from refsynth.data.text import normalise
+from refsynth.data.text import normalize
 
 
 @dataclass(frozen=True)
 class LoadedRows:
-    """What a labelled file gave: the examples in its order, and the account of the other rows.
+    """The examples of a labeled file, in file order, and a list of the rows that were left out.
 
-    `rows` counts all data rows, `counts` the examples of each label of the task; `conflicts` has the row numbers of each text
-    that carries more than one label; `notes` are sentences for the user; `places` say by id where each example is.
+    Attributes:
+        rows: number of data rows, those left out included.
+        counts: number of examples of each of the task's labels.
+        conflicts: row numbers of each text that has more than one label.
+        notes: sentences for the user.
+        places: where each example stands in the file, by example id.
     """
 
     examples: tuple[Example, ...]
@@ -58,22 +62,22 @@ def read_examples(
     least_labels: int = 2,
     **how: Unpack[FileFormat],
 ) -> LoadedRows:
-    """Read a labelled CSV, TSV, JSONL, Parquet or Excel file.
+    """Read a labeled CSV, TSV, JSONL, Parquet or Excel file.
 
-    Rows without text or label, or with a label that a person refused, are left out and counted. So are repetitions of a text with
-    the same label (the first stays) and all rows of a text that carries two labels. Example ids are `row-<number>`.
+    Rows are left out and counted if they have no text, no label, or a label that an annotator rejected. If a text repeats with
+    the same label, only its first row stays; if it has two labels, none does. Example ids are `row-<number>`.
 
     Args:
         path: the file.
-        labels: the task's labels; a class without rows is only noted.
-        columns: the names of its columns.
-        separator: what stands between the labels in a cell, where a row may have any number of them (JSON lists need none); an
-            empty list and a cell with `(none)` mean none of them. None where each row has one label.
-        merge: whether labels that differ only in case, spaces or Unicode form are one.
-        spans: `marked` where labels are of words, see `data.tagged`.
-        skip_bad: whether malformed rows and unknown labels are left out like the others instead of being errors.
+        labels: the task's labels. A label without rows is only noted.
+        columns: the names of the file's columns.
+        separator: the string between labels in a cell, if a row may have any number of labels (JSON lists need none). An
+            empty list and a cell with `(none)` mean no label. None if each row has exactly one label.
+        merge: treat labels that differ only in case, spaces or Unicode form as one.
+        spans: `marked` if labels belong to words, see `data.tagged`.
+        skip_bad: leave out malformed rows and unknown labels instead of raising.
         least_labels: the fewest labels that must have rows.
-        how: the file is written.
+        how: encoding, delimiter, quoting and sheet of the file.
 
     Raises:
         DataError: the file cannot be read, lacks a column, has a bad row, or has rows of too few labels.
@@ -81,9 +85,9 @@ def read_examples(
     with open_table(path, **how) as table:
         table = join_columns(table, columns)
         judge = Judge(columns, labels, separator, spans, merge)
-        found, skipped, places = _scan(path, table, judge, skip_bad=skip_bad)
+        examples, skipped, places = _scan(path, table, judge, skip_bad=skip_bad)
     rows = len(places)
-    kept, repeated, conflicts = _resolve(found)
+    kept, repeated, conflicts = _resolve(examples)
     skipped = sorted((replace(row, place=places[row.row]) for row in (*skipped, *repeated)), key=lambda row: row.row)
     counts = Counter(name for example in kept for name in dict.fromkeys(judge.names(example.label)))
     if len(counts) < least_labels:
@@ -101,10 +105,10 @@ def read_examples(
 def _scan(
     path: Path, table: Table, judge: Judge, *, skip_bad: bool
 ) -> tuple[list[Example], list[SkippedRow], dict[int, RowPlace]]:
-    """Return the usable rows of an open table, the others, and where all are, by their numbers."""
+    """Return the examples of an open table, the rows left out, and the place of every row by its number."""
     if table.columns is not None:
         judge.check(path, table.columns, table.delimiter)
-    found: list[Example] = []
+    examples: list[Example] = []
     skipped: list[SkippedRow] = []
     keys: set[str] = set()
     places: dict[int, RowPlace] = {}
@@ -115,25 +119,25 @@ def _scan(
             keys.update(record.values)
         verdict = judge(record)
         if isinstance(verdict, Example):
-            found.append(verdict)
+            examples.append(verdict)
             continue
         if isinstance(verdict, Bad) and not skip_bad:
             raise row_error(path, record, verdict)
         skipped.append(SkippedRow(record.row, verdict.reason, verdict.detail))
-    if keys:  # what JSONL rows are called is known only now
+    if keys:  # the keys of JSONL rows are known only after all rows were read
         judge.check(path, sorted(keys), "")
-    return found, skipped, places
+    return examples, skipped, places
 
 
 def _resolve(examples: Sequence[Example]) -> tuple[list[Example], list[SkippedRow], list[tuple[int, ...]]]:
-    """Keep one of each repeated text, and none whose text (as compared) carries two labels; those come as groups of rows too."""
-    carriers: dict[str, list[Example]] = {}
+    """Return one example of each repeated text, the rows left out, and the row numbers of each text with two labels."""
+    by_text: dict[str, list[Example]] = {}
     for example in examples:
-        carriers.setdefault(normalise(example.text), []).append(example)
+        by_text.setdefault(normalize(example.text), []).append(example)
     kept: list[Example] = []
     skipped: list[SkippedRow] = []
     conflicts: list[tuple[int, ...]] = []
-    for group in carriers.values():
+    for group in by_text.values():
         labels = {example.label: _number(example) for example in reversed(group)}
         if len(labels) > 1:
             conflicts.append(tuple(map(_number, group)))
@@ -157,27 +161,21 @@ def _too_few(path: Path, judge: Judge, rows: int, counts: Mapping[str, int], ski
     what = f"rows of one label only ('{next(iter(counts))}')" if counts else "no usable rows"
     if not rows:
         what = "no rows below the header" if path.suffix.lower() in (".csv", ".tsv", ".tab", *WORKBOOKS) else "no rows"
-        return DataError(f"{path}: {what}", expected="labelled rows of at least two labels")
-    account = "; ".join(describe_skipped(skipped))
+        return DataError(f"{path}: {what}", expected="labeled rows of at least two labels")
+    dropped = "; ".join(describe_skipped(skipped))
     first = next((f"; row {row.row}: {row.detail}" for row in skipped if row.detail), "")
     columns = judge.columns
-    taken = f"text from column {' and '.join(columns.texts)}, label from column {columns.label}"
+    source = f"text from column {' and '.join(columns.texts)}, label from column {columns.label}"
     remedy = "correct the rows, or name other columns (data.columns in task.yaml; --text-column and --label-column)"
     return DataError(
-        f"{path}: {what}, of {rows} ({account or 'none dropped'}){first}",
-        expected=f"labelled rows of at least two labels; {taken}",
+        f"{path}: {what}, of {rows} ({dropped or 'none dropped'}){first}",
+        expected=f"labeled rows of at least two labels; {source}",
         remedy="; ".join(part for part in (describe_variants(judge.labels), remedy) if part),
     )
 
 
-def check_header(
-    path: Path,
-    *,
-    columns: Columns,
-    spans: Spans = "none",
-    **how: Unpack[FileFormat],
-) -> None:
-    """See that a labelled table has its columns, before anything depends on it; no row is read. JSONL has no header.
+def check_header(path: Path, *, columns: Columns, spans: Spans = "none", **how: Unpack[FileFormat]) -> None:
+    """Check that a labeled table has its columns, without reading a row. JSONL has no header and always passes.
 
     Raises:
         DataError: the file cannot be read or lacks a column.

@@ -1,7 +1,6 @@
-"""Several columns as one: texts put together, and columns of yes and no as the set of labels that are so.
+"""Joins several columns into one: texts are concatenated, and yes/no columns become a set of labels.
 
-Such a column is named by those that it is made of, with ` + ` between: `Subject + Message`. A column that has this name itself is
-taken as it is.
+The user names the columns with ` + ` between them: `Subject + Message`. A column that itself has this name is read unchanged.
 """
 
 from __future__ import annotations
@@ -19,23 +18,22 @@ _BETWEEN = "\n\n"
 
 
 def join_columns(table: Table, columns: Columns) -> Table:
-    """Return the table with the columns that are wanted and made of several."""
-    wanted = {name: name in columns.texts for name in (*columns.texts, columns.label) if len(parts_of(name)) > 1}
+    """Return the table with the columns of text and label that have to be joined from several."""
+    joined = {name: name in columns.texts for name in (*columns.texts, columns.label) if len(parts_of(name)) > 1}
     if table.columns is not None:
-        wanted = {
-            name: text for name, text in wanted.items() if name not in table.columns and {*parts_of(name)} <= {*table.columns}
-        }
-    if not wanted:
+        present = {*table.columns}
+        joined = {name: text for name, text in joined.items() if name not in present and {*parts_of(name)} <= present}
+    if not joined:
         return table
-    names = None if table.columns is None else (*table.columns, *wanted)
-    return table._replace(columns=names, records=_joined(table.records, wanted))
+    names = None if table.columns is None else (*table.columns, *joined)
+    return table._replace(columns=names, records=_joined(table.records, joined))
 
 
-def _joined(records: Iterator[TableRecord | Fault], wanted: Mapping[str, bool]) -> Iterator[TableRecord | Fault]:
+def _joined(records: Iterator[TableRecord | Fault], is_text: Mapping[str, bool]) -> Iterator[TableRecord | Fault]:
     for record in records:
         if isinstance(record, TableRecord):
             values = dict(record.values)
-            for name, text in wanted.items():
+            for name, text in is_text.items():
                 parts = parts_of(name)
                 if name not in values and any(part in values for part in parts):
                     values[name] = _texts(values, parts) if text else yes_of(values, parts)
@@ -49,9 +47,9 @@ def _texts(values: Mapping[str, Any], parts: tuple[str, ...]) -> str:
 
 
 def yes_of(values: Mapping[str, Any], parts: tuple[str, ...]) -> list[str] | dict[str, str] | None:
-    """Return the columns that say yes; None where none says anything; what they say where one says neither yes nor no."""
-    said = {part: (spell(values.get(part)) or "").strip().lower() for part in parts}
-    if all(missing(values.get(part)) or not said[part] for part in parts):
+    """Return the columns with yes; None if all cells are empty; a mapping of the cells that are neither yes nor no, if any."""
+    cells = {part: (spell(values.get(part)) or "").strip().lower() for part in parts}
+    if all(missing(values.get(part)) or not cells[part] for part in parts):
         return None
-    strange = {part: value for part, value in said.items() if value not in (*_NO, *_YES)}
-    return strange or [part for part in parts if said[part] in _YES]
+    strange = {part: cell for part, cell in cells.items() if cell not in (*_NO, *_YES)}
+    return strange or [part for part in parts if cells[part] in _YES]

@@ -1,6 +1,6 @@
-"""What a row of a labelled file is: an example, a row to leave out, or an error with its remedy.
+"""Decides what a row of a labeled file is: an example, a row to leave out, or an error with its remedy.
 
-Rows of all kinds of task; which columns hold what, and how labels stand in them, is said when a `Judge` is made.
+A `Judge` is created with the task's columns, labels and label format, and reads rows of all task kinds.
 """
 
 from __future__ import annotations
@@ -26,19 +26,18 @@ from refsynth.data.tagged import TOKENS, read_tagged, text_key
 from refsynth.data.text import clean
 
 SHOWN = 12
-"""Labels or keys in a message."""
+"""Most labels or keys in a message."""
 
 Spans = Literal["none", "marked", "ignored"]
-"""Whether rows have spans of words for labels, and whether these are read. Such a text may be a list of tokens."""
+"""Whether words have labels, and whether these labels are read. The text may then be a list of tokens."""
 
-
-MARKS_REMEDY = (
+_MARKS_REMEDY = (
     "fix the row (plain brackets are written \\[ and \\]), or run with --skip-bad-rows (rows are listed in skipped.csv)"
 )
 
 
 class Bad(NamedTuple):
-    """Why a row is an error, and what to do; `detail` is the short form for the list of skipped rows."""
+    """Why a row is an error, and the remedy; `detail` is also listed with the skipped rows."""
 
     reason: Reason
     detail: str
@@ -48,7 +47,14 @@ class Bad(NamedTuple):
 
 @dataclass
 class Judge:
-    """Tells what a row of a labelled file is; counts the rows with marks that were widened to whole words, and with weights."""
+    """Reads the rows of a labeled file.
+
+    Attributes:
+        separator: the string between labels in a cell; None if each row has one label.
+        spans: whether words have labels.
+        widened: number of rows whose marks were widened to whole words.
+        weighed: number of rows with a weight.
+    """
 
     columns: Columns
     labels: Collection[str]
@@ -62,20 +68,20 @@ class Judge:
         self._known = Known(self.labels, merge=self.merge)
 
     def names(self, label: str) -> Sequence[str]:
-        """Return the labels that a label stands for."""
+        """Return the classes of a row's label."""
         if self.spans != "none":
             return [span.label for span in split_spans(label)]
         return (label,) if self.separator is None else split_labels(label)
 
     def check(self, path: Path, found: Sequence[str], delimiter: str) -> None:
-        """Refuse a table that lacks a column."""
+        """Raise `DataError` if the table lacks a column."""
         if self.spans == "none":
             check_columns(path, found, self.columns, delimiter=delimiter)
         elif TOKENS not in found:
-            check_columns(path, found, self.columns, labelled=False, delimiter=delimiter)
+            check_columns(path, found, self.columns, labeled=False, delimiter=delimiter)
 
     def notes(self) -> list[str]:
-        """Return sentences about widened marks, if there are any, and about weights that are not there."""
+        """Return notes about widened marks and about weights that no row has."""
         rows = "rows have" if self.widened > 1 else "row has"
         widened = [f"{self.widened} {rows} marks that end inside a word: it counts whole"] if self.widened else []
         if self.columns.weight is None or self.weighed:
@@ -88,17 +94,17 @@ class Judge:
             return Bad("malformed", record.message)
         if (reason := left_out(record, self.columns)) is not None:
             return SkippedRow(record.row, reason, "")
-        judged = self._judged(record)
-        if self.columns.weight is None or not isinstance(judged, Example):
-            return judged
+        result = self._read(record)
+        if self.columns.weight is None or not isinstance(result, Example):
+            return result
         self.weighed += self.columns.weight in record.values
-        weight = weight_of(record.values.get(self.columns.weight))
+        cell = record.values.get(self.columns.weight)
+        weight = _weight_of(cell)
         if weight is None:
-            found = record.values[self.columns.weight]
-            return Bad("malformed", f"'{self.columns.weight}' is {str(found)[:40]!r}, expected a number, 0 or more")
-        return replace(judged, weight=weight) if weight else SkippedRow(record.row, "no weight", "")
+            return Bad("malformed", f"'{self.columns.weight}' is {str(cell)[:40]!r}, expected a number, 0 or more")
+        return replace(result, weight=weight) if weight else SkippedRow(record.row, "no weight", "")
 
-    def _judged(self, record: TableRecord) -> Example | SkippedRow | Bad:
+    def _read(self, record: TableRecord) -> Example | SkippedRow | Bad:
         if trouble := self._no_text(record):
             return trouble
         if self.spans != "none":
@@ -110,14 +116,15 @@ class Judge:
             return self._empty(record)
         if not label:
             return SkippedRow(record.row, "no label", "")
-        names = {name: self._known.find(name) for name in self.names(label)}
-        if unknown := next((name for name, found in names.items() if found is None), None):
-            return _unknown(unknown, self.labels, self.separator)
-        found = [name for name in names.values() if name is not None]
-        return Example(f"row-{record.row}", text, found[0] if self.separator is None else join_labels(found, list(self.labels)))
+        known: list[str] = []
+        for name in self.names(label):
+            if (match := self._known.find(name)) is None:
+                return _unknown(name, self.labels, self.separator)
+            known.append(match)
+        return Example(f"row-{record.row}", text, known[0] if self.separator is None else join_labels(known, list(self.labels)))
 
     def _empty(self, record: TableRecord) -> SkippedRow:
-        """Return a row without a text, or with one of two, as one to leave out."""
+        """Return a row without a text, or with only half of a pair, as one to leave out."""
         missing = [name for name in self.columns.texts if not clean(record.values.get(name) or "")]
         if len(missing) == len(self.columns.texts):
             return SkippedRow(record.row, "empty text", "")
@@ -128,9 +135,7 @@ class Judge:
             value = record.values.get(name)
             if value is not None and not isinstance(value, str) and not (self.spans != "none" and isinstance(value, list)):
                 return Bad("malformed", no_string(name, value))
-            if (
-                isinstance(value, str) and "\0" in value
-            ):  # a sign of damage or of another encoding, not something that a person wrote
+            if isinstance(value, str) and "\0" in value:  # damage or a wrong encoding: people do not write NUL
                 remedy = "name the encoding (data.encoding) or fix the row"
                 return Bad("malformed", f"'{name}' holds NUL bytes", remedy=remedy)
         return None
@@ -141,7 +146,7 @@ class Judge:
         try:
             row = read_tagged(record.values, self.columns)
         except MarkError as error:
-            return Bad("malformed", str(error), remedy=MARKS_REMEDY)
+            return Bad("malformed", str(error), remedy=_MARKS_REMEDY)
         if not row.text:
             return SkippedRow(record.row, "empty text", "")
         if row.label is None:
@@ -153,18 +158,18 @@ class Judge:
 
 
 def left_out(record: TableRecord, columns: Columns) -> Reason | None:
-    """Return why people left a row out; None where they did not, or where their answer is itself a column that is read."""
+    """Return why annotators left a row out; None if they did not, or if the task reads the column `answer` itself."""
     return None if "answer" in (*columns.texts, columns.label) else record.left
 
 
 def text_of(record: TableRecord, columns: Columns) -> str:
-    """Return the text, cleaned, or the pair as one; empty where one is missing."""
+    """Return the cleaned text, or the pair as one text; empty if a text is missing."""
     halves = [clean(record.values.get(name) or "") for name in columns.texts]
     return "" if not all(halves) else halves[0] if len(halves) == 1 else join_pair(*halves)
 
 
-def weight_of(value: object) -> float | None:
-    """Return a cell as a weight: 1 where nothing stands, None where it cannot be one."""
+def _weight_of(value: object) -> float | None:
+    """Return a cell as a weight: 1 if it is empty, None if it is not a weight."""
     if value is None or value == "":
         return 1.0
     try:
@@ -177,31 +182,31 @@ def weight_of(value: object) -> float | None:
 def no_string(name: str, value: object) -> str:
     """Return what is wrong with a value that should be a text."""
     if isinstance(value, bytes):
-        return f"'{name}' holds bytes that are no UTF-8 text, expected a text"
+        return f"'{name}' holds bytes that are not UTF-8, expected a text"
     return f"'{name}' is a JSON {kind_of(value)}, expected a string"
 
 
 def label_of(record: TableRecord, columns: Columns, separator: str | None) -> str | None:
-    """Return the label or the set of labels: empty where nothing stands, None where it cannot be one."""
+    """Return the label or the set of labels: empty if the cell is, None if it cannot be one."""
     value = record.values.get(columns.label)
     return one_label(value) if separator is None else as_labels(value, separator)
 
 
 def no_label(value: Any, column: str, separator: str | None) -> str:
-    """Return what is wrong with a value that can be no label, or no set of labels."""
+    """Return what is wrong with a value that is not a label or a set of labels."""
     names = listed(value)
     if names and separator is None and len(names) > 1:
         shown = ", ".join(str(name)[:30] for name in names[:3])
         return (
-            f"'{column}' holds {len(names)} labels ({shown}), expected one; where a text has any number of them: task: multilabel"
+            f"'{column}' holds {len(names)} labels ({shown}), expected one; if a text may have several labels: task: multilabel"
         )
     if names is not None:
-        wrong = next(each for each in names if not as_label(each))
-        found = f"a JSON {kind_of(wrong)}" if as_label(wrong) is None else "an empty name"
-        return f"the list in '{column}' holds {found}, expected names of labels"
+        wrong = next(name for name in names if not as_label(name))
+        kind = f"a JSON {kind_of(wrong)}" if as_label(wrong) is None else "an empty name"
+        return f"the list in '{column}' holds {kind}, expected names of labels"
     expected = "a string or a number" if separator is None else "a string, a number or a list"
-    held = list(value.items())[:SHOWN] if isinstance(value, dict) else []
-    shown = f"; it holds {', '.join(f'{name}: {str(each)[:20]}' for name, each in held)}" if held else ""
+    items = list(value.items())[:SHOWN] if isinstance(value, dict) else []
+    shown = f"; it holds {', '.join(f'{name}: {str(item)[:20]}' for name, item in items)}" if items else ""
     return f"'{column}' is a JSON {kind_of(value)}, expected {expected}{shown}"
 
 
@@ -217,7 +222,7 @@ def _unknown(label: str, labels: Collection[str], separator: str | None = None) 
 
 
 def row_error(path: Path, record: TableRecord | Fault, bad: Bad) -> DataError:
-    """Return the error of a row with its place."""
+    """Return the error on a row, with its place."""
     where = f" (line {record.line} of the file)" if record.line not in (None, record.row) else ""
     remedy = bad.remedy or "fix the row, or run with --skip-bad-rows (rows are listed in skipped.csv)"
     return DataError(f"{path} row {record.row}: {bad.detail}{where}", known=bad.known, remedy=remedy)

@@ -1,4 +1,4 @@
-"""What stands in the column of the label, as a label or as a set of labels, and which of the task's labels that is."""
+"""Reads the cells of the label column as one label or a set of labels, and matches them to the task's labels."""
 
 from __future__ import annotations
 
@@ -13,27 +13,24 @@ from typing import Any
 from refsynth.core.errors import InputError
 from refsynth.core.labelset import JOINER, NONE, split_labels
 from refsynth.core.value import missing, spell
-from refsynth.data.text import clean, normalise
+from refsynth.data.text import clean, normalize
 
-_LISTS = {"[": "]", "(": ")", "{": "}"}  # how a list or a mapping that was printed into a cell begins and ends
+_LISTS = {"[": "]", "(": ")", "{": "}"}  # brackets of a list or mapping that was printed into a cell
 _LONGEST = 10_000  # characters of such a cell
-_ARRAY = re.compile(r"""\[\s*(?:'[^']*'|"[^"]*")(?:\s+(?:'[^']*'|"[^"]*"))+\s*\]""")  # as NumPy prints: no commas
+_ARRAY = re.compile(r"""\[\s*(?:'[^']*'|"[^"]*")(?:\s+(?:'[^']*'|"[^"]*"))+\s*\]""")  # printed by NumPy, without commas
 _IN_ARRAY = re.compile(r"""'([^']*)'|"([^"]*)\"""")
 
 
 def as_label(value: Any) -> str | None:
-    """Return a cell as a label: empty where nothing stands, None where it cannot be one."""
+    """Return a cell as a label: empty if the cell is, None if it cannot be a label."""
     if missing(value):
         return ""
     spelled = spell(value)
-    if spelled is None:
-        return None
-    cleaned = clean(spelled)
-    return spell(cleaned) or ""
+    return None if spelled is None else spell(clean(spelled)) or ""
 
 
 def one_label(value: Any) -> str | None:
-    """Return a cell as one label, as which a list of one counts: empty where nothing stands, None where it cannot be one."""
+    """Return a cell, or the only item of a list, as a label: empty if there is none, None if it cannot be one label."""
     names = listed(value)
     if names is None:
         return as_label(value)
@@ -41,7 +38,7 @@ def one_label(value: Any) -> str | None:
 
 
 def check_separator(separator: str | None) -> None:
-    """Refuse a separator that parts nothing.
+    """Check a separator of labels.
 
     Raises:
         InputError: it is empty.
@@ -51,7 +48,7 @@ def check_separator(separator: str | None) -> None:
 
 
 def as_labels(value: Any, separator: str) -> str | None:
-    """Return a list, or the parts of a cell, as a set of labels: empty where nothing stands, None where it cannot be one."""
+    """Return a list, or the parts of a cell, as a set of labels: empty if the cell is, None if it cannot be one."""
     listing = listed(value)
     if listing is None:
         cell = as_label(value)
@@ -63,64 +60,60 @@ def as_labels(value: Any, separator: str) -> str | None:
 
 
 def listed(value: Any) -> list[Any] | None:
-    """Return the items of a list, also of one that was printed into a cell as JSON or by Python; None of anything else.
+    """Return the items of a list, also of one printed into a cell as JSON or by Python; None for anything else.
 
-    A mapping of two names or more to yes and no (or to scores from 0 to 1) lists those that are so.
+    A mapping of two or more names to booleans or scores from 0 to 1 counts as the list of names with a score of at least 0.5.
     """
     if isinstance(value, str):
         value = printed(value.strip(), longest=_LONGEST)
     if isinstance(value, Mapping):
-        return _said(value)
+        scores = [score for score in value.values() if isinstance(score, bool | int | float) and 0 <= score <= 1]
+        return [name for name, score in value.items() if score >= 0.5] if len(value) == len(scores) > 1 else None
     return list(value) if isinstance(value, list | tuple | set | frozenset) else None
 
 
-def _said(value: Mapping[Any, Any]) -> list[Any] | None:
-    degrees = [each for each in value.values() if isinstance(each, bool | int | float) and 0 <= each <= 1]
-    return [name for name, degree in value.items() if degree >= 0.5] if len(value) == len(degrees) > 1 else None
-
-
 def printed(cell: str, *, longest: int) -> Any:
-    """Return the list or mapping that a cell of at most `longest` characters spells out, else None."""
+    """Return the list or mapping that was printed into a cell of at most `longest` characters, else None."""
     if not cell or _LISTS.get(cell[0]) != cell[-1] or len(cell) > longest:
         return None
     if _ARRAY.fullmatch(cell):
-        return [one or other for one, other in _IN_ARRAY.findall(cell)]
+        return [single or double for single, double in _IN_ARRAY.findall(cell)]
     try:
-        found = json.loads(cell)
+        value = json.loads(cell)
     except (ValueError, RecursionError):
-        found = _literal(cell)
-    return sorted(found, key=str) if isinstance(found, set) else found if not isinstance(found, str) else None
+        value = _literal(cell)
+    return sorted(value, key=str) if isinstance(value, set) else None if isinstance(value, str) else value
 
 
 def _literal(cell: str) -> Any:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes in texts that only look like Python
+            warnings.simplefilter("ignore")  # on invalid escapes in texts that only look like Python
             return ast.literal_eval(cell)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None
 
 
 class Known:
-    """The task's labels, found by what a file has for them: the same spelling, or another of the same value.
+    """Finds the task's labels by the spellings in a file: the same spelling, or another of the same value (`2.0` for `2`).
 
-    With `merge` names that differ only in case, spaces or Unicode form are one.
+    With `merge`, names that differ only in case, spaces or Unicode form are one.
     """
 
     def __init__(self, labels: Iterable[str], *, merge: bool = False) -> None:
         self.labels = tuple(labels)
         self._merge = merge
-        backwards = self.labels[::-1]
-        alike = {normalise(label): label for label in backwards} if merge else {}
-        self._by = alike | {as_label(label): label for label in backwards} | {label: label for label in backwards}
+        backwards = self.labels[::-1]  # the first of equal labels wins
+        alike = {normalize(label): label for label in backwards} if merge else {}
+        self._by_name = alike | {as_label(label): label for label in backwards} | {label: label for label in backwards}
 
     def find(self, name: str) -> str | None:
         """Return the task's label of that name, or None."""
-        found = self._by.get(name)
-        return self._by.get(normalise(name)) if found is None and self._merge else found
+        label = self._by_name.get(name)
+        return self._by_name.get(normalize(name)) if label is None and self._merge else label
 
-    def answer(self, label: str, *, several: bool) -> str:
-        """Return a row's label, or set of labels, with the task's names for what it holds; names that are none stay."""
+    def respell(self, label: str, *, several: bool) -> str:
+        """Return a row's label or set of labels in the task's spelling; unknown names stay as they are."""
         names = split_labels(label) if several else (label,)
         return JOINER.join(self.find(name) or name for name in names) or label
 
@@ -129,16 +122,15 @@ def variants(labels: Collection[str]) -> list[tuple[str, ...]]:
     """Return the groups of labels that differ only in case, spaces or Unicode form."""
     alike: dict[str, list[str]] = defaultdict(list)
     for label in labels:
-        alike[normalise(label)].append(label)
+        alike[normalize(label)].append(label)
     return [tuple(group) for group in alike.values() if len(group) > 1]
 
 
 def describe_variants(labels: Collection[str]) -> str | None:
-    """Return a sentence about labels that may be meant as one; None where there are none."""
+    """Return a sentence about labels that may be meant as one; None if there are none."""
     groups = variants(labels)
     if not groups:
         return None
-    shown = "; ".join(" and ".join(f"'{label}'" for label in group) for group in groups[:6]) + (
-        "; ..." if len(groups) > 6 else ""
-    )
-    return f"labels that differ only in case, spaces or Unicode form: {shown}; init --merge, or data.merge: true, makes them one"
+    shown = [" and ".join(f"'{label}'" for label in group) for group in groups[:6]] + ["..."] * (len(groups) > 6)
+    similar = f"labels that differ only in case, spaces or Unicode form: {'; '.join(shown)}"
+    return f"{similar}; init --merge, or data.merge: true, makes them one"

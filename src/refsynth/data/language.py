@@ -1,4 +1,4 @@
-"""The language of a set of texts: by script, and within a script by py3langid."""
+"""Detects the language of a set of texts: by script first, within a script with py3langid."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from refsynth.core.extras import require
 
 UNKNOWN = "xx"
-"""No language that could be told: the multilingual encoder's business."""
+"""Unknown language: the multilingual encoder is used."""
 
 _SAMPLE = 2000  # texts; more do not change the answer
-_SCRIPTS = {  # one word of letters, or one character that says much, is a unit
+_SCRIPTS = {  # a match is one unit: a word, or in dense scripts a character
     "kana": r"[\u3041-\u30ff\uff66-\uff9f]",
     "zh": r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]",
     "ko": r"[\uac00-\ud7af\u1100-\u11ff\u3130-\u318f]",
@@ -29,7 +29,7 @@ _SCRIPTS = {  # one word of letters, or one character that says much, is a unit
 }
 _UNITS = re.compile("|".join(f"(?P<{name}>{pattern})" for name, pattern in _SCRIPTS.items()))
 
-_SAME_SCRIPT = {  # what is written in the script that one language stands for
+_SAME_SCRIPT = {  # languages by the name of their script
     "latin": "cs da de en es et fi fr hr hu id is it lt lv nl no pl pt ro sk sl sq sv tr vi",
     "ru": "be bg kk ky mk mn ru sr uk",
     "ar": "ar fa ps ug ur",
@@ -38,14 +38,14 @@ _SAME_SCRIPT = {  # what is written in the script that one language stands for
 _WORDS = re.compile(r"[^\W\d_]+")
 _LATIN_SHARE, _SCRIPT_SHARE = 0.8, 0.5
 _LEAST_SHARE, _LEAD = 0.35, 1.5
-"""Of the words, what the most frequent language must hold, and how much more than the next: short texts spread over cousins."""
+"""Least share of words of the most frequent language, and its least ratio to the next: short texts spread over related ones."""
 
 
 def detect_language(texts: Iterable[str]) -> str:
-    """Return the ISO 639-1 code of the language that most words are in, or `xx` where none leads clearly.
+    """Return the ISO 639-1 code of the language of most words, or `xx` if none leads clearly.
 
-    By script first: a script other than Latin wins with half of the words (Chinese text is full of Latin brand names). Among the
-    languages of one script by py3langid, text by text, each with the weight of its words: short texts err, not all the same way.
+    The script decides first: a script other than Latin needs half of the words (Chinese text is full of Latin brand names).
+    Within a script, py3langid classifies each text, weighted by its words: single short texts err, but not all in one way.
 
     Raises:
         ExtraError: the extra `train` is not installed.
@@ -64,21 +64,19 @@ def detect_language(texts: Iterable[str]) -> str:
 
 @lru_cache
 def _identifier(script: str) -> Any:
-    """Return what tells the languages of a script apart."""
     langid = require("py3langid.langid", extra="train")
-    found = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
-    found.set_languages(_SAME_SCRIPT[script].split())
-    return found
+    identifier = langid.LanguageIdentifier.from_model_file(langid.MODEL_FILE, norm_probs=True)
+    identifier.set_languages(_SAME_SCRIPT[script].split())
+    return identifier
 
 
 def detect_script(texts: Iterable[str]) -> str:
-    """Return `latin`, or zh, ja, ko, th, ru, ar, he, el or hi for the script that each of these stands for, else `xx`."""
+    """Return `latin`, or zh, ja, ko, th, ru, ar, he, el or hi for the script of these languages, else `xx`."""
     units: Counter[str] = Counter()
     for text in islice(texts, _SAMPLE):
-        for found in _UNITS.finditer(text):
-            units[str(found.lastgroup)] += 1
+        units.update(str(match.lastgroup) for match in _UNITS.finditer(text))
     kana = units.pop("kana", 0)
-    if kana:  # Japanese writes both; a stray kana in Chinese text does not make it Japanese
+    if kana:  # Japanese uses both scripts; a stray kana does not make Chinese text Japanese
         cjk = kana + units.pop("zh", 0)
         units["ja" if kana > 0.1 * cjk else "zh"] = cjk
     if not units:

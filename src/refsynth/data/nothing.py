@@ -1,4 +1,4 @@
-"""What is no text: empty, or of signs that nobody sees. It is never answered: its label would be the model's habit."""
+"""Recognizes texts without visible characters. They get no label: it would only show the model's prior."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from refsynth.core.pair import DIVIDER
 from refsynth.data.text import clean
 
 EMPTY = "empty text"
-HALVES = ("first", "second")
 
 
 def nothing_in(text: str, *, pairs: bool) -> str | None:
-    """Return what is missing of a text, or of a pair as one text; None where there is something to answer."""
+    """Return what is missing in a text, or in a pair as one text; None if nothing is."""
     if not clean(text):
         return EMPTY
     halves = text.split(DIVIDER) if pairs else [text]
-    missing = next((name for name, half in zip(HALVES, halves, strict=False) if not clean(half)), None)
+    missing = next((name for name, half in zip(("first", "second"), halves, strict=False) if not clean(half)), None)
     return None if missing is None else f"no text in '{missing}' of [first, second]"
 
 
 def refuse_empty(texts: Sequence[str], *, pairs: bool = False, name: str = "texts") -> None:
-    """Refuse texts in which there is nothing to answer.
+    """Check that no text is empty.
 
     Raises:
-        ArgumentError: there is such a text; the first is named, and how many there are.
+        ArgumentError: some are; it names the first and their number.
     """
     bad = [place for place, text in enumerate(texts) if isinstance(text, str) and nothing_in(text, pairs=pairs)]
     if bad:

@@ -1,4 +1,4 @@
-"""Where a span is: in characters, in UTF-16 units as JavaScript counts, or in bytes of UTF-8. Knows nothing of a task."""
+"""Converts the offsets of spans to characters from UTF-16 units (as in JavaScript) or UTF-8 bytes. Knows nothing of a task."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from refsynth.core.words import words_of
 from refsynth.data.text import clean
 
 Unit = Literal["characters", "utf16", "bytes"]
-"""What places are counted in."""
+"""The unit of offsets."""
 
 _SHOWN: dict[Unit, str] = {"characters": "in characters", "utf16": "in UTF-16 units", "bytes": "in bytes"}
 
 
-class GivenSpan(NamedTuple):
-    """A span as a file has it: from `start` up to but not including `end` in some unit, and its own text where that is there."""
+class FileSpan(NamedTuple):
+    """A span as it stands in a file: from `start` up to but not including `end` in some unit, and its text if the file has it."""
 
     start: int
     end: int
@@ -26,75 +26,75 @@ class GivenSpan(NamedTuple):
 
 
 class UnitError(MarkError):
-    """Spans that fit the words of their text in another unit than characters; nothing else decides between the two."""
+    """Spans that fit the words of their text in another unit than characters, which only the user can confirm."""
 
     def __init__(self, message: str, unit: Unit) -> None:
         super().__init__(message)
         self.unit = unit
 
 
-def places_of(text: str, said: Sequence[GivenSpan], unit: Unit | None) -> list[MarkedPlace]:
+def places_of(text: str, spans: Sequence[FileSpan], unit: Unit | None) -> list[MarkedPlace]:
     """Return spans in characters, in the order of the text.
 
     Args:
         text: as it stands in the file.
-        said: the spans.
-        unit: what they are counted in. None takes the first unit in which each span's own text is found; without any they are
-            characters, unless these cut words and another unit does not.
+        spans: the spans of the file.
+        unit: the unit of their offsets. None takes the first unit in which all spans match their own texts. If they have none,
+            it takes characters, unless these cut words and another unit does not.
 
     Raises:
-        UnitError: they are more likely in another unit.
-        MarkError: they lie outside the text, or the texts that spans have of their own are not there.
+        UnitError: another unit is more likely than characters.
+        MarkError: spans lie outside the text, or do not match their own texts.
     """
     if unit is not None:
-        found = _converted(text, said, unit)
-        if found is None or not _own(text, said, found):
-            raise MarkError(_mismatch(text, said, (unit,)))
-        return sorted(found)
-    readings = {each: found for each in get_args(Unit) if (found := _converted(text, said, each)) is not None}
-    if any(one.own is not None for one in said):
-        fitting = next((found for found in readings.values() if _own(text, said, found)), None)
-        if fitting is None:
-            raise MarkError(_mismatch(text, said, get_args(Unit)))
-        return sorted(fitting)
+        places = _converted(text, spans, unit)
+        if places is None or not _matches(text, spans, places):
+            raise MarkError(_mismatch(text, spans, (unit,)))
+        return sorted(places)
+    readings = {name: places for name in get_args(Unit) if (places := _converted(text, spans, name)) is not None}
+    if any(span.own is not None for span in spans):
+        matching = next((places for places in readings.values() if _matches(text, spans, places)), None)
+        if matching is None:
+            raise MarkError(_mismatch(text, spans, get_args(Unit)))
+        return sorted(matching)
     usual = readings.get("characters")
-    if usual is not None and _neat(text, usual):
+    if usual is not None and _fits_words(text, usual):
         return sorted(usual)
-    better = next((each for each, found in readings.items() if _neat(text, found)), None)
+    better = next((name for name, places in readings.items() if _fits_words(text, places)), None)
     if better is not None:
-        raise UnitError(_doubt(text, said, better), better)
+        raise UnitError(_doubt(text, spans, better), better)
     if usual is None:
-        wrong = next(one for one in said if not 0 <= one.start < one.end <= len(text))
+        wrong = next(span for span in spans if not 0 <= span.start < span.end <= len(text))
         raise MarkError(f"the span {wrong.start}-{wrong.end} is no part of the text, which has {len(text)} characters")
     return sorted(usual)
 
 
-def _converted(text: str, said: Iterable[GivenSpan], unit: Unit) -> list[MarkedPlace] | None:
-    """Return spans in characters; None where one begins or ends inside a character, or lies outside the text."""
+def _converted(text: str, spans: Iterable[FileSpan], unit: Unit) -> list[MarkedPlace] | None:
+    """Return spans in characters; None if one begins or ends inside a character, or lies outside the text."""
     if unit == "characters" or text.isascii():
-        at = {place: place for one in said for place in one[:2] if 0 <= place <= len(text)}
+        at = {place: place for span in spans for place in span[:2] if 0 <= place <= len(text)}
     else:
         coding = "utf-16-le" if unit == "utf16" else "utf-8"
         sizes = (len(character.encode(coding, "surrogatepass")) // (2 if unit == "utf16" else 1) for character in text)
         at = {units: place for place, units in enumerate(accumulate(sizes, initial=0))}
     places = []
-    for start, end, label, _ in said:
+    for start, end, label, _ in spans:
         if start not in at or end not in at or start >= end:
             return None
         places.append(MarkedPlace(at[start], at[end], label))
     return places
 
 
-def _own(text: str, said: Sequence[GivenSpan], places: Sequence[MarkedPlace]) -> bool:
-    """Return whether each span's own text stands in its place. Some tools write a line's end as a backslash and an n."""
+def _matches(text: str, spans: Sequence[FileSpan], places: Sequence[MarkedPlace]) -> bool:
+    r"""Return whether each span's own text stands at its place. Some tools write a line end as `\n` in two characters."""
     return all(
-        one.own is None or clean(one.own.replace("\\n", "\n")) == clean(text[place.start : place.end].replace("\\n", "\n"))
-        for one, place in zip(said, places, strict=True)
+        span.own is None or clean(span.own.replace("\\n", "\n")) == clean(text[place.start : place.end].replace("\\n", "\n"))
+        for span, place in zip(spans, places, strict=True)
     )
 
 
-def _neat(text: str, places: Iterable[MarkedPlace]) -> bool:
-    """Return whether each span, without its margin, begins where a word does and ends where one does."""
+def _fits_words(text: str, places: Iterable[MarkedPlace]) -> bool:
+    """Return whether each span, stripped of spaces, begins and ends at the ends of words."""
     words = words_of(text)
     starts, ends = {word.start for word in words}, {word.end for word in words}
     for start, end, _ in places:
@@ -105,32 +105,32 @@ def _neat(text: str, places: Iterable[MarkedPlace]) -> bool:
     return True
 
 
-def _read(text: str, one: GivenSpan, unit: Unit) -> str:
-    place = _converted(text, [one], unit)
+def _quoted(text: str, span: FileSpan, unit: Unit) -> str:
+    place = _converted(text, [span], unit)
     return f"{_SHOWN[unit]} {'nothing' if place is None else repr(text[place[0].start : place[0].end][:40])}"
 
 
-def _mismatch(text: str, said: Sequence[GivenSpan], units: Sequence[Unit]) -> str:
-    """Return what is wrong with the first span that fits in none of the units."""
+def _mismatch(text: str, spans: Sequence[FileSpan], units: Sequence[Unit]) -> str:
+    """Return what is wrong with the first span that matches its own text in none of the units."""
 
-    def fits(one: GivenSpan) -> bool:
-        found = (_converted(text, [one], unit) for unit in units)
-        return any(each is not None and _own(text, [one], each) for each in found)
+    def matches(span: FileSpan) -> bool:
+        readings = (_converted(text, [span], unit) for unit in units)
+        return any(places is not None and _matches(text, [span], places) for places in readings)
 
-    one = next((one for one in said if not fits(one)), None)
-    if one is None:
-        return "the spans' own texts are found in different units: some count characters, some do not"
-    says = "" if one.own is None else f" says {one.own[:40]!r}, and"
-    return f"the span {one.start}-{one.end}{says} is " + ", ".join(_read(text, one, unit) for unit in units)
+    wrong = next((span for span in spans if not matches(span)), None)
+    if wrong is None:
+        return "the spans match their own texts in different units: some count characters, some do not"
+    own = "" if wrong.own is None else f" has the text {wrong.own[:40]!r}, and"
+    return f"the span {wrong.start}-{wrong.end}{own} is " + ", ".join(_quoted(text, wrong, unit) for unit in units)
 
 
-def _doubt(text: str, said: Sequence[GivenSpan], better: Unit) -> str:
-    def cut(one: GivenSpan) -> bool:
-        usual = _converted(text, [one], "characters")
-        return usual is None or not _neat(text, usual)
+def _doubt(text: str, spans: Sequence[FileSpan], better: Unit) -> str:
+    def cuts_words(span: FileSpan) -> bool:
+        usual = _converted(text, [span], "characters")
+        return usual is None or not _fits_words(text, usual)
 
-    one = next(one for one in said if cut(one))
+    wrong = next(span for span in spans if cuts_words(span))
     return (
-        f"the span {one.start}-{one.end} is {_read(text, one, 'characters')} but {_read(text, one, better)}: "
+        f"the span {wrong.start}-{wrong.end} is {_quoted(text, wrong, 'characters')} but {_quoted(text, wrong, better)}: "
         f"say which it is, data.columns.offsets: {better} or characters"
     )

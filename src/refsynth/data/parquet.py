@@ -1,8 +1,12 @@
-"""Parquet files as records. All columns are read, lists and structures as such; bytes that are UTF-8 are texts."""
+"""Reads Parquet files as records. All columns are read, lists and structures included; UTF-8 bytes become texts.
+
+The metadata of a file of Hugging Face `datasets` name the classes of its columns: their numbers become names.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -13,27 +17,27 @@ from refsynth.data.source import ROW_LIMIT
 from refsynth.data.table import Fault, Table, TableRecord, plain
 
 LARGEST = 4 << 30
-"""The most bytes of a group of rows when unpacked, which is read whole."""
+"""Most bytes of a row group when unpacked: it is read whole."""
 
-_SLICE = 10_000  # rows of a file in memory at once
-_BUFFER = 16  # rows as Python values at once: each may have ROW_LIMIT characters
+_SLICE = 10_000  # rows of the file in memory at a time
+_BUFFER = 16  # rows as Python values at a time: each may have ROW_LIMIT characters
 
 
 def open_parquet(path: Path, stream: IO[bytes]) -> Table:
     """Return a Parquet file as a table.
 
     Raises:
-        DataError: it is damaged, something else, or larger than memory allows.
+        DataError: the file is damaged, not Parquet, or too large for the memory.
     """
     magic = stream.read(4)
     if magic != b"PAR1":
         raise DataError(
-            f"{path}: is empty" if not magic else f"{path}: is not Parquet, whatever its name says",
-            remedy="give it the suffix of what it is: .csv, .tsv or .jsonl",
+            f"{path}: is empty" if not magic else f"{path}: is not Parquet, despite its name",
+            remedy="give it the suffix of its format: .csv, .tsv or .jsonl",
         )
     if (size := unpacked(stream) or 0) > LARGEST:
         raise DataError(
-            f"{path}: a group of rows unpacks to {size / (1 << 30):,.1f} GB, more than {LARGEST >> 30}",
+            f"{path}: a row group unpacks to {size / (1 << 30):,.1f} GB, more than {LARGEST >> 30}",
             remedy="write it with smaller row groups",
         )
     polars = require("polars", extra="train")
@@ -47,7 +51,7 @@ def open_parquet(path: Path, stream: IO[bytes]) -> Table:
 def _records(path: Path, schema: Any) -> Iterator[TableRecord | Fault]:
     polars = require("polars", extra="train")
     frame = polars.scan_parquet(path)
-    size = _size(schema)
+    size, names = _size(schema), _class_names(path)
     row = 0
     while True:
         try:
@@ -61,7 +65,8 @@ def _records(path: Path, schema: Any) -> Iterator[TableRecord | Fault]:
             for whole in here:
                 row += 1
                 if whole:
-                    yield TableRecord(row, None, {name: plain(value) for name, value in next(kept).items()})
+                    cells = next(kept).items()
+                    yield TableRecord(row, None, {key: _named(plain(value), names.get(key, ())) for key, value in cells})
                 else:
                     yield Fault(row, None, f"longer than {ROW_LIMIT:,} bytes")
         if len(part) < _SLICE:
@@ -69,9 +74,9 @@ def _records(path: Path, schema: Any) -> Iterator[TableRecord | Fault]:
 
 
 def _size(schema: Any) -> Any:
-    """Return the expression for the bytes of a row's texts, and the items of its lists."""
+    """Return the expression for the size of a row: the bytes of its texts plus the items of its lists."""
     polars = require("polars", extra="train")
-    parts = [polars.repeat(0, polars.len(), dtype=polars.Int64)]  # of each row, also where no column has a size
+    parts = [polars.repeat(0, polars.len(), dtype=polars.Int64)]  # a size per row even if no column has one
     for name, kind in schema.items():
         column = polars.col(name)
         if kind == polars.String:
@@ -83,6 +88,34 @@ def _size(schema: Any) -> Any:
         elif isinstance(kind, polars.List):
             parts.append(column.list.len())
     return polars.sum_horizontal([part.cast(polars.Int64).fill_null(0) for part in parts])
+
+
+def _class_names(path: Path) -> Mapping[str, tuple[str, ...]]:
+    """Return the class names of each column of classes or of lists of classes; empty if the file has no such metadata."""
+    polars = require("polars", extra="train")
+    try:
+        features = json.loads(polars.read_parquet_metadata(path)["huggingface"])["info"]["features"]
+        return {column: names for column, feature in features.items() if (names := _names(feature))}
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _names(feature: Any) -> tuple[str, ...]:
+    while isinstance(feature, (dict, list)) and "names" not in feature:
+        feature = feature[0] if isinstance(feature, list) and feature else feature.get("feature") if feature else None
+    names = feature["names"] if isinstance(feature, dict) and feature.get("_type", "ClassLabel") == "ClassLabel" else ()
+    return tuple(map(str, names))
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    """Return names for class numbers. -1 means no label; other numbers without a name stay."""
+    if not names:
+        return value
+    if isinstance(value, list):
+        return [_named(item, names) for item in value]
+    if isinstance(value, int) and not isinstance(value, bool):
+        return names[value] if 0 <= value < len(names) else None if value == -1 else value
+    return value
 
 
 def _brief(error: BaseException) -> str:

@@ -1,7 +1,7 @@
-"""A data file as records with row numbers: CSV, TSV, JSONL, Parquet, plain text. Knows nothing of texts or labels.
+"""Reads a data file as numbered records: CSV, TSV, JSONL, Parquet, plain text. Knows nothing of texts or labels.
 
-A row is a data row, counted from 1 as it stands in the file: the header and blank lines do not count (in plain text, which has
-one text per line, every line does). What is wrong with a row is said, as a `Fault`; only a file that cannot be read raises.
+Rows are counted from 1 in file order, without the header and blank lines (in plain text, one text per line, every line
+counts). A faulty row becomes a `Fault`; only a file that cannot be read raises.
 """
 
 from __future__ import annotations
@@ -19,22 +19,8 @@ from refsynth.data.dialect import CsvRecord, check_delimiter, detect_dialect, na
 from refsynth.data.excel import open_excel
 from refsynth.data.exports import as_object, as_row
 from refsynth.data.parquet import open_parquet
-from refsynth.data.source import WORKBOOKS, Line, Lines, check_encoding, detect_encoding, lines_of, opened, trouble_of
+from refsynth.data.source import WORKBOOKS, Lines, check_encoding, detect_encoding, lines_of, opened, trouble_of
 from refsynth.data.table import Fault, Format, Table, TableRecord, distinct, kind_of
-
-__all__ = [
-    "Fault",
-    "Format",
-    "Table",
-    "TableRecord",
-    "constant",
-    "distinct",
-    "encoding_notes",
-    "first_line",
-    "kind_of",
-    "open_plain",
-    "text_table",
-]
 
 _SUFFIXES: Mapping[str, Format] = {
     ".csv": "csv", ".tsv": "csv", ".tab": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl", ".parquet": "parquet",
@@ -44,10 +30,10 @@ _SUFFIXES: Mapping[str, Format] = {
 
 @contextmanager
 def open_plain(path: Path, *, plain: bool = False, **how: Unpack[FileFormat]) -> Iterator[Table]:
-    """Open a data file by its suffix, or by its content where the suffix says nothing; exports are for `labelled.open_table`.
+    """Open a data file by its suffix, or by its content if the suffix is unknown. `formats.open_table` reads exports too.
 
     Raises:
-        DataError: the file cannot be read, or is none of the formats.
+        DataError: the file cannot be read, or has none of the formats.
     """
     with opened(path) as stream:
         kind = "text" if plain and path.suffix.lower() == ".txt" else form_of(path)
@@ -59,28 +45,24 @@ def open_plain(path: Path, *, plain: bool = False, **how: Unpack[FileFormat]) ->
             yield open_parquet(path, stream)
             return
         named = how.get("encoding")
-        found, guessed = (check_encoding(named), False) if named else detect_encoding(stream, name=str(path))
-        with lines_of(stream, found) as lines:
+        encoding, guessed = (check_encoding(named), False) if named else detect_encoding(stream, name=str(path))
+        with lines_of(stream, encoding) as lines:
+            tabs = "\t" if path.suffix.lower() in (".tsv", ".tab") else None
             table = text_table(
-                lines,
-                name=str(path),
-                kind=kind,
-                tabs=_tab_of(path),
-                encoding=found,
-                delimiter=how.get("delimiter"),
+                lines, name=str(path), kind=kind, tabs=tabs, encoding=encoding, delimiter=how.get("delimiter"),
                 quoting=how.get("quoting"),
-            )
-            table.notes.extend(encoding_notes(found, guessed=guessed))
+            )  # fmt: skip
+            table.notes.extend(encoding_notes(encoding, guessed=guessed))
             yield table
 
 
 def form_of(path: Path) -> Format | None:
-    """Return the format that a file's suffix says; None where that says none."""
+    """Return the format of a file by its suffix; None if the suffix is unknown."""
     return _SUFFIXES.get(path.suffix.lower())
 
 
 def encoding_notes(encoding: str, *, guessed: bool) -> list[str]:
-    """Return what a user should know of a file's encoding."""
+    """Return the note that a file's encoding is a guess, if it is."""
     wrong = "is a guess: if letters look wrong, name it (data.encoding, --encoding), such as cp1252, cp437 or mac-roman"
     return [f"the encoding {encoding} {wrong}"] if guessed else []
 
@@ -95,10 +77,10 @@ def text_table(
     delimiter: str | None,
     quoting: Quoting | None,
 ) -> Table:
-    """Open what is read as lines, by its kind, or by its first character where that is None.
+    """Open a table from lines by its kind; if that is None, by the first character.
 
     Raises:
-        DataError: it is empty, or is none of the formats.
+        DataError: there are no rows, or they have none of the formats.
     """
     first = first_line(lines)
     if not first:
@@ -108,12 +90,12 @@ def text_table(
     kind = kind or ("jsonl" if first.startswith("{") or as_row(first) else "csv")
     if kind != "csv":
         return Table(kind, encoding, "", ("text",) if kind == "text" else None, _READERS[kind](lines), [])
-    said = named_delimiter(lines)
-    dialect = detect_dialect(lines, check_delimiter(delimiter) if delimiter else said or tabs, quoting)
+    sep = named_delimiter(lines)
+    dialect = detect_dialect(lines, check_delimiter(delimiter) if delimiter else sep or tabs, quoting)
     rows = records_of(lines, dialect)
     header = next(rows, None)
     if header is None:
-        raise DataError(f"{name}: is empty below the line sep={said}", expected="a header that names the columns, and rows")
+        raise DataError(f"{name}: is empty below the line sep={sep}", expected="a header that names the columns, and rows")
     if isinstance(header.fields, str):
         raise DataError(f"{name}: the header cannot be read: {header.fields}", expected="column names in the first line")
     columns = tuple(restored(column.strip()) for column in header.fields)
@@ -121,17 +103,9 @@ def text_table(
     return Table("csv", encoding, dialect.delimiter, columns, _csv_records(rows, columns), notes)
 
 
-def _tab_of(path: Path) -> str | None:
-    return "\t" if path.suffix.lower() in (".tsv", ".tab") else None
-
-
 def first_line(lines: Lines) -> str:
-    """Return the first line that is not blank, without its margin, and give everything read back."""
-    read: list[Line] = []
-    for line in lines:
-        read.append(line)
-        if line.text.strip():
-            break
+    """Return the first line that is not blank, stripped. All lines read are given back."""
+    read = lines.through_first()
     lines.give_back(read)
     return read[-1].text.strip() if read else ""
 
@@ -169,18 +143,16 @@ def _jsonl_records(lines: Lines) -> Iterator[TableRecord | Fault]:
 
 
 def constant(name: str) -> float | None:
-    """Return what JSON as Python writes it has for infinity; NaN says that a value is missing."""
+    """Return the value of a constant in JSON as Python writes it: NaN means a missing value, else it is an infinity."""
     return None if name == "NaN" else float(name)
 
 
 def _text_records(lines: Lines) -> Iterator[TableRecord | Fault]:
     for line in lines:
-        trouble = trouble_of(line)
-        yield (
-            Fault(line.number, line.number, trouble)
-            if trouble
-            else TableRecord(line.number, line.number, {"text": line.text.rstrip("\r\n")})
-        )
+        if trouble := trouble_of(line):
+            yield Fault(line.number, line.number, trouble)
+        else:
+            yield TableRecord(line.number, line.number, {"text": line.text.rstrip("\r\n")})
 
 
 _READERS = {"jsonl": _jsonl_records, "text": _text_records}

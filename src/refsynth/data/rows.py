@@ -1,6 +1,6 @@
-"""Rows from the user's files as a stream, for prediction and evaluation; one that cannot be read comes as a `BadRow`.
+"""Streams the rows of the user's files for prediction and evaluation. A row that cannot be read becomes a `BadRow`.
 
-A row's number is that of the data row (header and blank lines do not count). Texts come out cleaned.
+Rows are numbered without the header and blank lines. Texts are cleaned.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from refsynth.core.errors import DataError, counted
 from refsynth.core.marks import MarkError
 from refsynth.core.sections import Columns, FileFormat, parts_of
 from refsynth.data.columns import check_columns, own_id
+from refsynth.data.formats import open_table, standard_input
 from refsynth.data.joined import join_columns
 from refsynth.data.judge import SHOWN, Spans, label_of, left_out, no_string, text_of
-from refsynth.data.labelled import open_table, standard_input
 from refsynth.data.labels import Known
 from refsynth.data.stream import NAME as STREAM
 from refsynth.data.table import Fault, Format, Table, TableRecord, distinct, sheet_row
@@ -26,9 +26,12 @@ from refsynth.data.text import clean
 
 
 class Row(NamedTuple):
-    """A text to predict, with what else the row said; its `id` is as JSON has it.
+    """A text to predict, with the other cells of its row.
 
-    `values` are all of its cells, and `place` is where a spreadsheet shows it (or the line), from `open_rows` only.
+    Attributes:
+        id: the user's id as JSON holds it, or None.
+        values: all cells by column; `open_rows` fills them.
+        place: the row in the spreadsheet, or the line; `open_rows` fills it.
     """
 
     number: int
@@ -40,7 +43,7 @@ class Row(NamedTuple):
 
 
 class BadRow(NamedTuple):
-    """A row that cannot be predicted, and why; `values` and `id` are there where `open_rows` could tell its cells apart."""
+    """A row that cannot be predicted, and why. `values` and `id` are filled if `open_rows` could read its cells."""
 
     number: int
     message: str
@@ -53,14 +56,10 @@ class Reading(NamedTuple):
     """An open file of texts.
 
     Attributes:
-        format: of the file.
-        encoding: of its text.
-        delimiter: of CSV, else empty.
-        heads: what its columns are called, by their key in a row's `values`; those of the first row where rows name their own.
+        heads: the names of its columns by their key in a row's `values`; in JSONL, the keys of the first row.
         fixed: whether all rows have these columns.
-        taken: the columns that the text is taken from.
-        rows: as they come.
-        notes: sentences for the user about how it is read; more may come while it is read.
+        taken: the columns from which text and label are read.
+        notes: sentences for the user about how the file is read; reading may add more.
     """
 
     format: Format
@@ -74,13 +73,13 @@ class Reading(NamedTuple):
 
 
 class How(FileFormat, total=False):
-    """How rows are read.
+    """Options for reading rows.
 
     Attributes:
-        separator: what stands between the labels in a cell; None where each row has one label.
-        spans: whether labels are of words, see `data.tagged`, and are read.
-        labels: those of the task: a row's label of the same value as one of them is that one; others stay as they are.
-        merge: whether labels that differ only in case, spaces or Unicode form are one.
+        separator: the string between the labels in a cell; None if each row has one label.
+        spans: whether labels belong to words, see `data.tagged`, and whether they are read.
+        labels: the task's labels. A row's label that equals one of them in value takes its spelling; others stay as they are.
+        merge: treat labels that differ only in case, spaces or Unicode form as one.
     """
 
     separator: str | None
@@ -95,11 +94,10 @@ def iter_rows(
     columns: Columns = Columns(),  # noqa: B008 - frozen
     **how: Unpack[How],
 ) -> Iterator[Row | BadRow]:
-    """Yield the rows of a CSV, TSV, JSONL, Parquet, Excel or text file (one text per line), or of a stream, as they come.
+    """Yield the rows of a CSV, TSV, JSONL, Parquet, Excel or text file (one text per line), or of a stream.
 
-    Of text formats one row is in memory at a time, of Parquet 10,000 (and what the file packs with them); a sheet of Excel is
-    held by a process of its own. What a row is called and a value under the label's column are passed on where they are there.
-    Arguments and errors are those of `open_rows`.
+    Text formats hold one row in memory at a time, Parquet 10,000 (and their row group); a process of its own holds an Excel
+    sheet. Rows carry their id and label if the file has them. Arguments and errors are those of `open_rows`.
     """
     with open_rows(source, columns=columns, **how) as reading:
         for row in reading.rows:
@@ -118,37 +116,38 @@ def open_rows(
     merge: bool = False,
     **how: Unpack[FileFormat],
 ) -> Iterator[Reading]:
-    """Open a file or stream of texts, for its rows and for what they were read with.
+    """Open a file or stream of texts; yield its rows and how they are read.
 
     Args:
         source: a file, or an open stream such as `sys.stdin.buffer`, see `data.stream`.
         columns: the names of the columns.
-        otherwise: what is taken where the file has these and not those of `columns`.
-        separator: see `How`, and so the next three.
-        spans: as there.
-        labels: as there.
-        merge: as there.
-        how: the file is written.
+        otherwise: used if the file has these columns and not those of `columns`.
+        separator: see `How`.
+        spans: see `How`.
+        labels: see `How`.
+        merge: see `How`.
+        how: encoding, delimiter, quoting and sheet of the file.
 
     Raises:
-        DataError: the file cannot be read or lacks the column of the text. A bad row never raises.
+        DataError: the file cannot be read or lacks the text column. A bad row never raises.
     """
-    usual, known = otherwise or columns, Known(labels, merge=merge) if labels else None
+    fallback, known = otherwise or columns, Known(labels, merge=merge) if labels else None
     if isinstance(source, Path):
         name, opened = source, open_table(source, plain=True, **how)
     else:
-        name, wanted = Path(STREAM), {part for each in (columns, usual) for text in each.texts for part in parts_of(text)}
-        opened = standard_input(source, wanted=wanted, named=columns.text == usual.text != Columns().text, **how)
+        name = Path(STREAM)
+        texts = {part for names in (columns, fallback) for text in names.texts for part in parts_of(text)}
+        opened = standard_input(source, texts=texts, named=columns.text == fallback.text != Columns().text, **how)
     with opened as table:
         found, table = _columns_of(table)
-        columns = _there(columns, usual, found)
-        if table.format == "text":  # one text a line, whatever it would be called elsewhere
+        columns = _present(columns, fallback, found)
+        if table.format == "text":  # one text per line, whatever the column is called elsewhere
             columns = columns.model_copy(update={"text": "text"})
         joined = join_columns(table, columns)
         if table.format != "text" and joined.columns is not None and not (spans != "none" and TOKENS in joined.columns):
-            check_columns(name, joined.columns, columns, labelled=False, delimiter=table.delimiter)
+            check_columns(name, joined.columns, columns, labeled=False, delimiter=table.delimiter)
         rows = _rows(joined, columns, separator, spans, known)
-        if made := {*columns.texts, columns.label} - {*found} if joined is not table else set[str]():
+        if joined is not table and (made := {*columns.texts, columns.label} - {*found}):
             rows = _without(rows, made)
         heads = dict(zip(distinct(found), found, strict=True))
         fixed = table.columns is not None
@@ -156,7 +155,7 @@ def open_rows(
 
 
 def _columns_of(table: Table) -> tuple[tuple[str, ...], Table]:
-    """Return the columns of a table, in JSONL those of its first row, and the table with all its rows still to come."""
+    """Return the columns of a table (in JSONL the keys of its first row), and the table with all its rows."""
     if table.columns is not None:
         return table.columns, table
     first = next(table.records, None)
@@ -166,8 +165,8 @@ def _columns_of(table: Table) -> tuple[tuple[str, ...], Table]:
     return keys, table._replace(records=chain([first], table.records))
 
 
-def _there(columns: Columns, otherwise: Columns, found: Collection[str]) -> Columns:
-    """Return the columns, with those of `otherwise` for the text and for the label where only these are there."""
+def _present(columns: Columns, otherwise: Columns, found: Collection[str]) -> Columns:
+    """Return the columns; text or label are those of `otherwise` if the file has only these."""
 
     def has(*names: str) -> bool:
         return all(name in found or {*parts_of(name)} <= {*found} for name in names)
@@ -180,16 +179,16 @@ def _there(columns: Columns, otherwise: Columns, found: Collection[str]) -> Colu
 
 
 def _without(rows: Iterator[Row | BadRow], made: Collection[str]) -> Iterator[Row | BadRow]:
-    """Take out of the cells what was made of others."""
+    """Remove the cells that were joined from other cells."""
     for row in rows:
         yield row._replace(values={name: value for name, value in row.values.items() if name not in made})
 
 
 def readable(path: Path, found: Sequence[Row | BadRow], *, remedy: str) -> list[Row]:
-    """Return the rows of a file that can be read.
+    """Return the readable rows of a file.
 
     Raises:
-        DataError: it has rows, and none can; `remedy` says what to do.
+        DataError: the file has rows, but none is readable; `remedy` says what to do.
     """
     rows = [row for row in found if isinstance(row, Row)]
     bad = next((row for row in found if isinstance(row, BadRow)), None)
@@ -213,23 +212,23 @@ def _rows(
             yield BadRow(record.row, trouble, record.values, place, own)
             continue
         try:
-            text, label = _spanned(record, columns, spans) if spans != "none" else _labelled(record, columns, separator, known)
+            text, label = _spanned(record, columns, spans) if spans != "none" else _labeled(record, columns, separator, known)
         except MarkError as error:
             yield BadRow(record.row, str(error), record.values, place, own)
         else:
             yield Row(record.row, text, own, label, record.values, place)
 
 
-def _labelled(record: TableRecord, columns: Columns, separator: str | None, known: Known | None) -> tuple[str, str | None]:
+def _labeled(record: TableRecord, columns: Columns, separator: str | None, known: Known | None) -> tuple[str, str | None]:
     refused = columns.label not in record.values or left_out(record, columns) is not None
     label = None if refused else label_of(record, columns, separator)
     if label and known is not None:
-        label = known.answer(label, several=separator is not None)
+        label = known.respell(label, several=separator is not None)
     return text_of(record, columns), label or None
 
 
 def _spanned(record: TableRecord, columns: Columns, spans: Spans) -> tuple[str, str | None]:
-    """Return text and label; raise `MarkError` where the marks are wrong."""
+    """Return text and label; raise `MarkError` if the marks are wrong."""
     if spans == "ignored" or left_out(record, columns) is not None:
         return read_plain(record.values, columns), None
     row = read_tagged(record.values, columns)
@@ -237,7 +236,7 @@ def _spanned(record: TableRecord, columns: Columns, spans: Spans) -> tuple[str, 
 
 
 def _unreadable(record: TableRecord, columns: Columns, *, tokens: bool) -> str | None:
-    """Return why a row gives no text; `tokens` says that it may be a list of them."""
+    """Return why a row has no text; with `tokens` the text may be a list of them."""
     for name in (text_key(record.values, columns),) if tokens else columns.texts:
         value = record.values.get(name)
         if tokens and isinstance(value, list):

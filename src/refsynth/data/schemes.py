@@ -1,6 +1,7 @@
-"""Tags of words as spans, in the schemes that data sets are written in. Knows nothing of texts or files.
+"""Converts the tags of words to spans, for the common tagging schemes. Knows nothing of texts or files.
 
-BIO in both readings (an `I-` that continues nothing begins a span, as conlleval has it), BIOES, BILOU, BMES and names alone (IO).
+The schemes are IOB1 and IOB2 (an `I-` that continues no span begins one, as in conlleval), BIOES, BILOU, BMES, and names
+without prefixes (IO).
 """
 
 from __future__ import annotations
@@ -13,78 +14,77 @@ from refsynth.core.marks import MarkError
 from refsynth.core.spans import Span
 
 OUTSIDES = ("O", "o", "_")
-"""Tags of a word outside of all spans; the last is CoNLL-U's for a value that is not there."""
+"""Tags of a word outside all spans; `_` is CoNLL-U's empty value."""
 
 _PREFIXED = re.compile(r"([BIMELSU])[-_](.+)")
 _BARE = re.compile(r"[BIMELSU][-_]")
-_BEGINS, _GOES_ON, _ENDS = "B", "IM", "EL"
+_BEGIN, _CONTINUE, _END = "B", "IM", "EL"
 
 
 def is_scheme(tags: Sequence[Any]) -> bool:
-    """Return whether tags are of a scheme with prefixes beyond doubt: each is outside or prefixed, and one is prefixed."""
+    """Return whether tags clearly follow a scheme with prefixes: each is outside or prefixed, and at least one is prefixed."""
     inside = [tag for tag in tags if tag not in OUTSIDES]
     return bool(inside) and all(isinstance(tag, str) and _PREFIXED.fullmatch(tag) for tag in inside)
 
 
 def spans_of_tags(tags: Sequence[Any], names: Sequence[str] = ()) -> list[Span]:
-    """Return the spans that tags stand for.
+    """Return the spans of the tags.
 
     Args:
-        tags: one for each word; numbers are places in `names`.
-        names: what numbers stand for.
+        tags: one for each word; a number is an index into `names`.
+        names: the names of numbered tags.
 
     Raises:
-        MarkError: they are of no scheme that is known here.
+        MarkError: the tags follow no known scheme.
     """
     named = [_named(tag, names) for tag in tags]
     bare = next((tag for tag in named if _BARE.fullmatch(tag)), None)
     if bare is not None:
-        raise MarkError(f"the tag {bare!r} has no label behind its prefix")
+        raise MarkError(f"the tag {bare!r} has no label after its prefix")
     inside = [tag for tag in named if tag not in OUTSIDES]
     prefixed = [bool(_PREFIXED.fullmatch(tag)) for tag in inside]
     if any(prefixed) and not all(prefixed):
         wrong = inside[prefixed.index(False)]
-        raise MarkError(f"the tag {wrong[:40]!r} is not O, B-label or I-label (nor E-, L-, M-, S- or U-label), as others are")
-    return _of_prefixes(named) if any(prefixed) else _of_names(named)
+        raise MarkError(f"the tag {wrong[:40]!r} is not O, B-label or I-label (nor E-, L-, M-, S- or U-label), unlike the others")
+    return _prefixed_spans(named) if any(prefixed) else _bare_spans(named)
 
 
 def _named(tag: Any, names: Sequence[str]) -> str:
     if isinstance(tag, bool) or not isinstance(tag, (int, str)) or tag == "":
-        raise MarkError(f"the tag {str(tag)[:40]!r} is no name and no number")
+        raise MarkError(f"the tag {str(tag)[:40]!r} is neither a name nor a number")
     if isinstance(tag, str):
         return tag
     if not names:
         raise MarkError(
-            f"the tags are numbers ({tag}), and nothing says their names: write them in their order, "
-            "data.columns.tags: [O, B-person, I-person]"
+            f"the tags are numbers ({tag}) without names: give the names in order, data.columns.tags: [O, B-person, I-person]"
         )
     if not 0 <= tag < len(names):
         raise MarkError(f"the tag {tag} has no name: data.columns.tags has {len(names)}, from 0 to {len(names) - 1}")
     return names[tag]
 
 
-def _of_prefixes(tags: Sequence[str]) -> list[Span]:
+def _prefixed_spans(tags: Sequence[str]) -> list[Span]:
     spans: list[Span] = []
-    going = False  # whether the last span may go on
+    is_open = False  # whether the last span may continue
     for place, tag in enumerate(tags):
-        found = _PREFIXED.fullmatch(tag)
-        if found is None:
-            going = False
+        match = _PREFIXED.fullmatch(tag)
+        if match is None:
+            is_open = False
             continue
-        kind, label = found.groups()
-        goes_on = going and spans[-1].label == label
-        if kind in _ENDS and not goes_on:
+        prefix, label = match.groups()
+        continues = is_open and spans[-1].label == label
+        if prefix in _END and not continues:
             raise MarkError(f"the tag {tag[:40]!r} of word {place + 1} ends a span that does not begin before it")
-        if kind in _GOES_ON + _ENDS and goes_on:
+        if prefix in _CONTINUE + _END and continues:
             spans[-1] = spans[-1]._replace(end=place + 1)
         else:
             spans.append(Span(place, place + 1, label))
-        going = kind in _BEGINS + _GOES_ON
+        is_open = prefix in _BEGIN + _CONTINUE
     return spans
 
 
-def _of_names(tags: Sequence[str]) -> list[Span]:
-    """Words beside each other with one name are one span: two of them cannot be told apart without prefixes."""
+def _bare_spans(tags: Sequence[str]) -> list[Span]:
+    """Adjacent words with the same name form one span: without prefixes, two spans look like one."""
     spans: list[Span] = []
     for place, tag in enumerate(tags):
         if tag in OUTSIDES:

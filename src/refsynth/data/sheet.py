@@ -1,4 +1,4 @@
-"""Rows to an Excel file. Text stays text: no formula, no link, no number that was none."""
+"""Writes rows to an Excel file. Text stays text: it never becomes a formula, a link or a number."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from refsynth.core.errors import DataError
 from refsynth.data.cells import risky, written
 
 MOST_ROWS, MOST_COLUMNS, MOST_CHARACTERS = 1_048_575, 16_384, 32_767
-"""What a sheet can hold below its head, and a cell."""
+"""Limits of a sheet (rows below the header, columns) and of a cell."""
 MOST_EXACT = 2**53
-"""Excel keeps numbers as floats: a larger integer is written as text."""
+"""Excel stores numbers as floats: larger integers are written as text."""
 _REMEDY = "write .csv, .jsonl or .parquet instead"
 
 
@@ -32,10 +32,10 @@ def write_sheet(
     """Write rows under their columns; the arguments are those of `data.write`.
 
     Raises:
-        DataError: the rows do not fit a sheet.
+        DataError: the rows do not fit into a sheet.
         OSError: the file cannot be written.
     """
-    whole = BytesIO()  # in memory to the end: the archive would not let go of a file on a full disk
+    whole = BytesIO()  # in memory until the end: on a full disk, the archive would not release its file
     book = xlsxwriter.Workbook(
         whole, {"strings_to_formulas": False, "strings_to_urls": False, "strings_to_numbers": False, "in_memory": True}
     )
@@ -86,7 +86,7 @@ class _Page:
 
 
 def _offer(book: xlsxwriter.Workbook, page: _Page, place: int, last: int, names: Sequence[str]) -> None:
-    """Let a person choose what to fill in from a list, which has a sheet of its own."""
+    """Add a drop-down list to a column; its items stand in a second sheet."""
     beside = _Page(book, "choices")
     for row, name in enumerate(names):
         beside.write(row, 0, name)

@@ -1,6 +1,7 @@
-"""A user's file as lines: text or binary, which encoding, no line longer than memory allows. Knows nothing of rows or columns.
+"""Reads a user's file as lines: detects binary files and the encoding, and bounds the length of a line.
 
-UTF-8 and UTF-16 are recognised with the standard library; others are guessed by charset-normalizer, or named by the user.
+The standard library recognizes UTF-8 and UTF-16. charset-normalizer guesses other encodings unless the user names one.
+Knows nothing of rows or columns.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ from refsynth.core.errors import DataError, ExtraError
 from refsynth.core.extras import require
 
 WORKBOOKS = (".xlsx", ".xlsm", ".xlsb", ".xls", ".ods")
-"""Suffixes of files that a spreadsheet keeps."""
+"""Suffixes of spreadsheet files."""
 ROW_LIMIT = 1_000_000
-"""The most characters of one row."""
+"""Most characters of one row."""
 SCAN_BYTES = 32 << 20
-"""How far into a file its encoding is looked for; a byte that does not fit it later on is an error of its row."""
+"""Bytes of a file that are read to detect its encoding. A later byte that does not fit is an error of its row."""
 
-_BOMS = (  # UTF-32 before UTF-16: they begin alike
+_BOMS = (  # UTF-32 before UTF-16: both begin with the same bytes
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -39,15 +40,15 @@ _BINARY = (
     (b"PAR1", "Parquet", "give the file the suffix .parquet"),
 )
 _CONTROL = bytes(range(9)) + bytes(range(14, 27)) + bytes(range(28, 32)) + b"\x7f"
-# Candidates in the order that decides between equal scores; short files score equal often.
+# The order decides between equal scores, which short files often have.
 _LEGACY_NAMES = "gb18030 cp932 euc_kr big5 euc_jp cp1252 cp1250 cp1251 cp1253 cp1254 cp1255 cp1256 koi8_r"
-_LEGACY = tuple(_LEGACY_NAMES.split())
+_LEGACY = _LEGACY_NAMES.split()
 _ESCAPED = re.compile("[\udc80-\udcff]")
 _NON_ASCII = re.compile("[^\x00-\x7f]")
 
 
 class Line(NamedTuple):
-    """A physical line with its number from 1; `whole` is false where it was cut at the limit."""
+    """A physical line and its number, from 1; `whole` is false if the line was cut at `ROW_LIMIT`."""
 
     number: int
     text: str
@@ -56,12 +57,10 @@ class Line(NamedTuple):
 
 @contextmanager
 def opened(path: Path) -> Iterator[BinaryIO]:
-    """Open a file for reading; whatever the system says against it, then or later, becomes an error for a person.
-
-    What it says in the block against other files is left as it is.
+    """Open a file for reading. Errors of the system on this file, also while it is read, become `DataError`.
 
     Raises:
-        DataError: it is absent, a folder, or cannot be read.
+        DataError: the file is absent, a folder, or cannot be read.
     """
     with _failing_as(path):
         raw = _Raw(path)
@@ -70,8 +69,6 @@ def opened(path: Path) -> Iterator[BinaryIO]:
 
 
 class _Raw(io.FileIO):
-    """A file whose reading fails as its opening does."""
-
     def readinto(self, buffer: Any) -> int | None:
         with _failing_as(self.name):
             return super().readinto(buffer)
@@ -94,18 +91,16 @@ def _failing_as(path: object) -> Iterator[None]:
 
 
 def check_encoding(encoding: str) -> str:
-    """Return the codec's canonical name of a text encoding that the user named.
+    """Return the canonical name of a text encoding that the user named.
 
     Raises:
         DataError: there is no such text encoding.
     """
     try:
-        io.TextIOWrapper(io.BytesIO(b"a"), encoding=encoding, errors="surrogateescape").read(
-            0
-        )  # refuses codecs that are not of text
-        found = codecs.lookup(encoding)
-        found.decode(b"", "surrogateescape")  # refuses those of names, which know no lines
-        return found.name
+        io.TextIOWrapper(io.BytesIO(b"a"), encoding=encoding, errors="surrogateescape").read(0)  # refuses codecs of bytes
+        codec = codecs.lookup(encoding)
+        codec.decode(b"", "surrogateescape")  # refuses codecs of host names, such as idna
+        return codec.name
     except (LookupError, ValueError) as error:
         raise DataError(
             f"encoding '{encoding}': unknown", expected="an encoding such as utf-8, utf-16, latin-1, cp1252 or gb18030"
@@ -115,14 +110,14 @@ def check_encoding(encoding: str) -> str:
 def detect_encoding(stream: IO[bytes], *, name: str) -> tuple[str, bool]:
     """Return the encoding of a file, and whether it is a guess.
 
-    It is found by its byte-order mark, its zero bytes, its validity as UTF-8, or guessed, in this order.
+    Looks at the byte-order mark, then at zero bytes, then whether the bytes are UTF-8, and guesses last.
 
     Args:
-        stream: at its start; it is read up to `SCAN_BYTES` and left at its start.
-        name: the file's, for messages.
+        stream: the file, at its start. At most `SCAN_BYTES` are read; it is rewound afterwards.
+        name: the file's name, for messages.
 
     Raises:
-        DataError: it is binary, or in no encoding that can be guessed.
+        DataError: the file is binary, or its encoding cannot be guessed.
     """
     head = stream.read(1 << 16)
     stream.seek(0)
@@ -140,24 +135,17 @@ def detect_encoding(stream: IO[bytes], *, name: str) -> tuple[str, bool]:
 
 
 def _wide(head: bytes) -> str | None:
-    """Recognise UTF-16 without a mark: its zero bytes, those of ASCII characters, all stand at odd or all at even places.
+    """Recognize UTF-16 without a mark: the zero bytes of ASCII characters all stand at odd or all at even places.
 
-    Of a text with few ASCII characters it is the ends of lines that tell.
+    In a text with few ASCII characters, only its line ends have zero bytes.
     """
-    odd, even = head[1::2].count(0), head[0::2].count(0)
-    if head.count(b"\n") and not (odd and even):
-        if (
-            all(head[at : at + 2] == b"\n\0" for at in range(0, len(head) - 1, 2) if head[at] == 10)
-            and b"\n" in head[0::2]
-            and odd
-        ):
-            return "utf-16-le"
-        if (
-            all(head[at - 1 : at + 1] == b"\0\n" for at in range(1, len(head), 2) if head[at] == 10)
-            and b"\n" in head[1::2]
-            and even
-        ):
-            return "utf-16-be"
+    first, second = head[0::2], head[1::2]
+    odd, even = second.count(0), first.count(0)
+    if not (odd and even):
+        for encoding, feeds, zeros in (("utf-16-le", first, second), ("utf-16-be", second, first)):
+            partners = [zero for feed, zero in zip(feeds, zeros, strict=False) if feed == ord("\n")]
+            if partners and not any(partners):
+                return encoding
     if odd + even < 0.05 * len(head) or min(odd, even) > 0.05 * max(odd, even):
         return None
     return "utf-16-le" if odd > even else "utf-16-be"
@@ -172,7 +160,7 @@ def _refuse_binary(head: bytes, name: str) -> None:
 
 
 def _utf8_census(stream: IO[bytes]) -> tuple[int, int, bytes]:
-    """Return how many non-ASCII characters are valid UTF-8, how many bytes are not, and lines with such bytes as a sample."""
+    """Return the number of valid non-ASCII characters, the number of invalid bytes, and a sample of the invalid lines."""
     decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
     valid = invalid = 0
     sample = bytearray()
@@ -194,25 +182,25 @@ def _guess(sample: bytes, name: str) -> str:
         detect = require("charset_normalizer", extra="train").from_bytes
     except ExtraError as error:
         raise DataError(f"{name}: is not UTF-8", remedy=remedy) from error
-    if b"\r" in sample and b"\n" not in sample:  # how lines ended on the classic Mac
+    if b"\r" in sample and b"\n" not in sample:  # line ends of the classic Mac
         return "mac-roman"
-    again = sample + b"\n"
-    for attempt in (again * (1 + 1000 // len(again)), sample):  # its statistics want length: a row said again counts
-        guesses = detect(attempt, cp_isolation=list(_LEGACY))
+    line = sample + b"\n"
+    for attempt in (line * (1 + 1000 // len(line)), sample):  # its statistics need length: a short sample is repeated
+        guesses = detect(attempt, cp_isolation=_LEGACY)
         best = guesses.best()
         if best is not None:
             break
     if best is None:
-        raise DataError(f"{name}: is not text in any encoding that could be recognised", remedy=remedy)
+        raise DataError(f"{name}: is not text in any known encoding", remedy=remedy)
     score = (best.chaos, -best.coherence)
     ties = {twin for guess in guesses if (guess.chaos, -guess.coherence) == score for twin in guess.could_be_from_charset}
     return next((encoding for encoding in _LEGACY if encoding in ties), str(best.encoding))
 
 
 class Lines:
-    """The lines of a binary stream, each of at most `ROW_LIMIT` characters; lines read too far can be given back.
+    """The lines of a binary stream, each of at most `ROW_LIMIT` characters. Lines can be given back and read again.
 
-    Bytes that do not fit the encoding arrive as lone surrogates U+DC80 to U+DCFF (in UTF-16 and UTF-32 as U+FFFD).
+    Bytes that do not fit the encoding become lone surrogates U+DC80 to U+DCFF (in UTF-16 and UTF-32 U+FFFD).
     """
 
     def __init__(self, stream: IO[bytes], encoding: str) -> None:
@@ -241,24 +229,33 @@ class Lines:
     def _read(self) -> str:
         try:
             return self._text.readline(ROW_LIMIT + 1)
-        except UnicodeError as error:  # of encodings in which a wrong byte leaves no way on
+        except UnicodeError as error:  # some encodings cannot continue after a wrong byte
             raise DataError(
                 f"{self._name}: is not in the encoding {self._encoding} ({error})",
                 remedy="name another (data.encoding in task.yaml, or --encoding), or none",
             ) from error
 
+    def through_first(self) -> list[Line]:
+        """Read the lines up to the first that is not blank."""
+        read: list[Line] = []
+        for line in self:
+            read.append(line)
+            if line.text.strip():
+                break
+        return read
+
     def give_back(self, lines: list[Line]) -> None:
-        """Let the lines come again, in their order, before those not yet read."""
+        """Yield these lines again, in this order, before the lines not yet read."""
         self._back.extendleft(reversed(lines))
 
     def release(self) -> None:
-        """Part from the stream, which would be closed with this object otherwise."""
+        """Detach from the stream, which would otherwise be closed with this object."""
         self._text.detach()
 
 
 @contextmanager
 def lines_of(stream: IO[bytes], encoding: str) -> Iterator[Lines]:
-    """Give the lines of a stream, and leave the stream open behind."""
+    """Yield the lines of a stream, which stays open afterwards."""
     lines = Lines(stream, encoding)
     try:
         yield lines
@@ -267,13 +264,13 @@ def lines_of(stream: IO[bytes], encoding: str) -> Iterator[Lines]:
 
 
 def broken_byte(text: str) -> str | None:
-    """Return e.g. `0xE9` for the first byte of a line that did not fit the encoding."""
-    found = _ESCAPED.search(text)
-    return f"0x{ord(found[0]) - 0xDC00:02X}" if found else None
+    """Return the first byte of a line that does not fit the encoding, such as `0xE9`; None if all fit."""
+    match = _ESCAPED.search(text)
+    return f"0x{ord(match[0]) - 0xDC00:02X}" if match else None
 
 
 def trouble_of(line: Line) -> str | None:
-    """Return why a line cannot be read; None where it can."""
+    """Return why a line cannot be read; None if it can."""
     if not line.whole:
         return f"longer than {ROW_LIMIT:,} characters"
     byte = broken_byte(line.text)

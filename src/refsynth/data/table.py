@@ -1,4 +1,4 @@
-"""An open data file: its records with row numbers, and what is wrong with the others. Knows nothing of texts or labels."""
+"""An open data file: its records with row numbers, and its faulty rows. Knows nothing of texts or labels."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ Format = Literal["csv", "jsonl", "parquet", "excel", "text", "conll"]
 
 
 class TableRecord(NamedTuple):
-    """A row's values by column; `line` is the physical line it starts on, where there are lines.
+    """A row that could be read.
 
-    `left` says why the people who labelled it left it out, where their tool says so. `sheet` is the row at which a spreadsheet
-    shows it, where that is not the line: there a record is one row, however many lines it has.
+    Attributes:
+        row: its number among the data rows, from 1.
+        line: the physical line on which it starts, if the format has lines.
+        left: why the annotators left it out, if their tool says so.
+        sheet: the row at which a spreadsheet shows it, if that is not `line` (a record of several lines is one row there).
     """
 
     row: int
@@ -38,15 +41,17 @@ class Fault(NamedTuple):
 
 
 def sheet_row(record: TableRecord | Fault) -> int | None:
-    """Return where a person finds a row: at which row of a spreadsheet, or line of a file; None where there are neither."""
+    """Return the row of a spreadsheet or the line of a file at which a person finds the record; None if it has neither."""
     return record.line if record.sheet is None else record.sheet
 
 
 class Table(NamedTuple):
-    """An open file. `columns` is None where each row names its own (JSONL); `delimiter` is empty where there is none.
+    """An open file. If two columns have one name, the second has the key `name_2` in records, see `distinct`.
 
-    `notes` are sentences for the user about how the file is read; more may come while it is read. Of columns that are called
-    alike the second has the key `name_2` in records, see `distinct`.
+    Attributes:
+        delimiter: the delimiter of CSV, else empty.
+        columns: the names of the columns; None if each row names its own (JSONL).
+        notes: sentences for the user about how the file is read; reading may add more.
     """
 
     format: Format
@@ -58,27 +63,27 @@ class Table(NamedTuple):
 
 
 def refuse_idle(name: object, form: Format, **how: Unpack[FileFormat]) -> None:
-    """Refuse an option on how a file is read that its format has no use for: the user means another file, or another option.
+    """Refuse an option that has no effect on the file's format: the user means another file or another option.
 
     Raises:
-        DataError: there is one.
+        DataError: there is such an option.
     """
     for option, value in how.items():
         if value is not None and not has_use(option, form):
             use = "a workbook" if option == "sheet" else "a text file" if option == "encoding" else "a CSV file"
-            found = {"excel": "a workbook", "parquet": "Parquet", "csv": "a CSV file", "jsonl": "JSON"}.get(form, "plain text")
-            raise DataError(f"--{option} {value}: {name} is {found}", expected=use, remedy=f"leave --{option} out")
+            kind = {"excel": "a workbook", "parquet": "Parquet", "csv": "a CSV file", "jsonl": "JSON"}.get(form, "plain text")
+            raise DataError(f"--{option} {value}: {name} is {kind}", expected=use, remedy=f"leave --{option} out")
 
 
 def has_use(option: str, form: Format) -> bool:
-    """Return whether an option on how files are read makes a difference for a format."""
+    """Return whether an option of reading files has an effect on a format."""
     if option == "sheet":
         return form == "excel"
     return form not in ("excel", "parquet") if option == "encoding" else form == "csv"
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON could hold it: None where it is missing, moments, decimals and bytes of text as texts."""
+    """Return a value that JSON can hold: None if it is missing; dates, decimals and UTF-8 bytes become strings."""
     if missing(value):
         return None
     if isinstance(value, str | int | float | list | dict):
@@ -88,25 +93,22 @@ def plain(value: Any) -> Any:
 
 
 def distinct(names: Sequence[str], taken: Iterable[str] = ()) -> tuple[str, ...]:
-    """Return the names, those that are there or among `taken` already with `_2`, `_3` and so on behind."""
+    """Return the names with `_2`, `_3` and so on appended to those that repeat or are in `taken`."""
     used = {*taken}
-    found: list[str] = []
+    fresh: list[str] = []
     for name in names:
-        fresh = name
-        for number in itertools.count(2):
-            if fresh not in used:
-                break
-            fresh = f"{name}_{number}"
-        used.add(fresh)
-        found.append(fresh)
-    return tuple(found)
+        variants = itertools.chain([name], (f"{name}_{number}" for number in itertools.count(2)))
+        fresh.append(next(variant for variant in variants if variant not in used))
+        used.add(fresh[-1])
+    return tuple(fresh)
+
+
+_JSON_TYPES = {
+    type(None): "null", bool: "boolean", str: "string", int: "number", float: "number", dict: "object", list: "array",
+    tuple: "array",
+}  # fmt: skip
 
 
 def kind_of(value: object) -> str:
-    """Return a value's kind in JSON's words."""
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else "boolean"
-    kinds: tuple[tuple[type | tuple[type, ...], str], ...] = (
-        (str, "string"), ((int, float), "number"), (dict, "object"), ((list, tuple), "array"),
-    )  # fmt: skip
-    return next((name for kind, name in kinds if isinstance(value, kind)), type(value).__name__)
+    """Return the name of a value's JSON type."""
+    return next((name for kind, name in _JSON_TYPES.items() if isinstance(value, kind)), type(value).__name__)

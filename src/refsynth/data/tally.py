@@ -1,4 +1,4 @@
-"""Counts what stands in the column of the label, and tells from it whether a row has one label or any number."""
+"""Counts the labels of a column, and infers from its cells whether a row has one label or any number."""
 
 from __future__ import annotations
 
@@ -15,10 +15,20 @@ from refsynth.data.table import TableRecord
 
 
 class LabelTally:
-    """Counts the labels of a column, and what tells whether a row has one of them or any number."""
+    """Counts the labels of a column.
+
+    Args:
+        columns: the columns of text and label.
+        separator: the string between the labels in a cell, if the user named one.
+        limit: stop counting beyond so many different labels; None to count all.
+
+    Attributes:
+        wrong: what is wrong with the first cell that is not a label; None if all are.
+        strange: the value of that cell.
+    """
 
     def __init__(self, columns: Columns, separator: str | None, *, limit: int | None) -> None:
-        self._columns, self._given, self._limit = columns, separator, limit
+        self._columns, self._separator, self._limit = columns, separator, limit
         self._counts = Counter[str]()
         self._sizes = Counter[int]()  # of lists
         self._flags = False
@@ -36,34 +46,36 @@ class LabelTally:
         items = listed(value)
         if items is not None:
             self._sizes[len(items)] += 1
-        elif self._given is not None and isinstance(value, str):
-            items = [] if value.strip() == NONE else value.split(self._given)
+        elif self._separator is not None and isinstance(value, str):
+            items = [] if value.strip() == NONE else value.split(self._separator)
         names = [as_label(item) for item in ([value] if items is None else items)]
         if None in names and self.wrong is None:
             self.wrong, self.strange = f"row {record.row}: {no_label(value, name, self.separator())}", value
         self._counts.update(name for name in dict.fromkeys(names) if name)
 
     def separator(self) -> str | None:
-        """Return what stands between labels in a cell; None where each row has one."""
-        return self._given or (SEPARATOR if set(self._sizes) - {1} else None)
+        """Return the string between labels in a cell; None if each row has one label."""
+        return self._separator or (SEPARATOR if set(self._sizes) - {1} else None)
 
     def labels(self) -> dict[str, int]:
-        """Return how often each label occurs, in the order in which they first do."""
-        parted = Counter(dict.fromkeys(parts_of(self._columns.label), 0) if self._flags else ())
-        if self._given is not None or self.separator() is None or self._flags:
-            return dict(parted + self._counts if not self._flags else {**parted, **self._counts})
+        """Return the number of rows of each label, in the order of first appearance."""
+        if self._flags:
+            return {**dict.fromkeys(parts_of(self._columns.label), 0), **self._counts}
+        if self._separator is not None or self.separator() is None:
+            return dict(self._counts)
+        counts = Counter[str]()
         for name, count in self._counts.items():
-            parted.update({part.strip(): count for part in name.split(SEPARATOR) if part.strip()})
-        return dict(parted)
+            counts.update({part.strip(): count for part in name.split(SEPARATOR) if part.strip()})
+        return dict(counts)
 
     def why(self) -> str:
-        """Return what the kind of task was taken from."""
+        """Return what the kind of task was inferred from."""
         column = self._columns.label
-        if self._given is not None:
-            return f"{self._given!r} stands between labels"
+        if self._separator is not None:
+            return f"{self._separator!r} stands between labels"
         if self._flags:
-            each = "one in each row" if self.separator() is None else "not always one in a row"
-            return f"columns of yes and no are labels, {each}"
+            number = "one in each row" if self.separator() is None else "not always one in a row"
+            return f"columns of yes and no are labels, {number}"
         if self._sizes:
             return f"lists in '{column}', " + ("each with one label" if self.separator() is None else "not all with one label")
-        return f"one value in '{column}' a row"
+        return f"one value in '{column}' per row"

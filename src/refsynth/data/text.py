@@ -1,4 +1,4 @@
-"""Text before any model sees it: cleaning, comparing, near-duplicates. Pure functions, the same in every process."""
+"""Cleans and compares texts, and finds near-duplicates. Pure functions, deterministic across processes."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ from refsynth.data.language import detect_script
 
 _UNSEEN = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200b\u2060\ufeff]+")
 _LONE = re.compile("[\ud800-\udfff]")
-_DENSE = UNSPACED_LANGUAGES | {"ko"}  # a character says much: of Hangul it is a syllable, and four are a phrase
-_BLOCK = 256  # rows of a product, bounds its memory
-_CHUNK = 1 << 21  # shingles compared at once, bounds memory too
-_BANDS, _ROWS = 40, 4  # a pair of similarity s meets in a band with probability 1 - (1 - s^4)^40: 0.99998 at 0.7, 0.28 at 0.3
+_DENSE = UNSPACED_LANGUAGES | {"ko"}  # one character carries much: a Hangul character is a syllable, four are a phrase
+_BLOCK = 256  # rows of a product; bounds its memory
+_CHUNK = 1 << 21  # shingles compared at once; bounds memory
+_BANDS, _ROWS = 40, 4  # a pair of similarity s shares a band with probability 1 - (1 - s^4)^40: 0.99998 at 0.7, 0.28 at 0.3
 
 
 def clean(text: str) -> str:
-    """Return the text as models get it: no control characters or zero-width spaces, lone surrogates as U+FFFD, single spaces."""
+    """Return the text without control characters and zero-width spaces, with U+FFFD for lone surrogates, and single spaces."""
     return " ".join(_LONE.sub("\ufffd", _UNSEEN.sub("", text)).split())
 
 
-def normalise(text: str) -> str:
-    """Return the text as it is compared: compatibility forms, case and white space made equal (NFKC, casefold)."""
+def normalize(text: str) -> str:
+    """Return the text in the form that is compared: NFKC, casefolded, single spaces."""
     return " ".join(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", clean(text)).casefold()).split())
 
 
 def shingles(text: str, language: str) -> frozenset[str]:
-    """Return the set of character n-grams of the normalised text: n is 2 where words are not spaced and in Korean, else 4."""
-    text, n = normalise(text), 2 if language in _DENSE else 4
+    """Return the character n-grams of the normalized text; n is 2 in Korean and in scripts without spaces, else 4."""
+    text, n = normalize(text), 2 if language in _DENSE else 4
     return frozenset(text[i : i + n] for i in range(max(1, len(text) - n + 1))) if text else frozenset()
 
 
 NEAR = 0.7
-"""Jaccard overlap of character n-grams from which two texts count as the same (Lee et al., 2022, use 0.8 on longer texts)."""
+"""Least Jaccard similarity of two near-duplicates' character n-grams (Lee et al., 2022, use 0.8 on longer texts)."""
 
 
 def near_groups(texts: Sequence[str], *, threshold: float = NEAR) -> IntArray:
-    """Return a group number for each text: [N]. Texts joined by a chain of near-duplicates share one.
+    """Return the group number of each text [N]. Texts connected by a chain of near-duplicates share a group.
 
-    Two texts are near-duplicates where the Jaccard similarity of their shingles is at least `threshold`. Candidates come from
-    banded MinHash signatures (Broder, 1997; Leskovec et al., Mining of Massive Datasets, ch. 3) and are then compared exactly.
-    Groups are numbered by first appearance; equal texts always share one.
+    Two texts are near-duplicates if the Jaccard similarity of their shingles is at least `threshold`. Candidates come from
+    banded MinHash signatures (Broder, 1997; Leskovec et al., Mining of Massive Datasets, ch. 3) and are compared exactly.
+    Groups are numbered by first appearance.
     """
     if not len(texts):
         return np.zeros(0, np.int64)
@@ -59,14 +59,19 @@ def near_groups(texts: Sequence[str], *, threshold: float = NEAR) -> IntArray:
     matrix = _incidence(list(distinct))
     group = np.arange(len(distinct))
     for band in _bands(matrix):
-        for left, right in _meetings(band, group):
+        for left, right in _candidates(band, group):
             _join(matrix, left, right, group, threshold)
     first, inverse = np.unique(group[of_text], return_index=True, return_inverse=True)[1:]
     return np.asarray(np.argsort(np.argsort(first))[inverse])
 
 
 class Nearest(NamedTuple):
-    """For each text the place of the most similar of others, -1 where it shares nothing with any [N], and how similar [N]."""
+    """The most similar other text of each text.
+
+    Attributes:
+        place: its position; -1 if no other text shares a shingle [N].
+        overlap: its Jaccard similarity [N].
+    """
 
     place: IntArray
     overlap: FloatArray
@@ -75,14 +80,7 @@ class Nearest(NamedTuple):
 def nearest_overlap(
     texts: Sequence[str], against: Sequence[str], *, language: str = "auto", except_for: IntArray | None = None
 ) -> FloatArray:
-    """Return the highest Jaccard similarity of each text's shingles to those of any text in `against`: [N], 0 without any.
-
-    Args:
-        texts: N texts.
-        against: the texts that they are compared with.
-        language: decides what a shingle is.
-        except_for: for each text the place in `against` that it is not compared with, or -1 [N].
-    """
+    """Return the highest Jaccard similarity of each text's shingles to any text in `against` [N]; see `nearest_of`."""
     return nearest_of([texts], [against], language=language, except_for=except_for).overlap
 
 
@@ -93,22 +91,23 @@ def nearest_of(
     language: str = "auto",
     except_for: IntArray | None = None,
 ) -> Nearest:
-    """Return which of `against` is most similar to each text; of equally similar ones the first.
+    """Return the text of `against` that is most similar to each text; the first of equally similar ones.
 
     Args:
-        texts: N texts; or the first and then the second halves of N pairs, which are as similar as the less similar halves.
-        against: the texts that they are compared with, in as many parts.
-        language: decides what a shingle is.
-        except_for: for each text the place in `against` that it is not compared with, or -1 [N].
+        texts: one list of N texts; or two lists, of the first and the second halves of N pairs. Pairs are as similar as their
+            less similar halves.
+        against: the texts to compare with, in as many lists.
+        language: decides the length of a shingle; `auto` detects the script.
+        except_for: for each text, the position in `against` that is not compared, or -1 [N].
     """
     n = len(texts[0])
     best, place = np.zeros(n), np.full(n, -1)
     if not n or not len(against[0]):
         return Nearest(place, best)
     language = detect_script(chain(*texts, *against)) if language == "auto" else language
-    halves = [_Overlaps.of(mine, other, language) for mine, other in zip(texts, against, strict=True)]
+    halves = [_Overlaps.of(half, others, language) for half, others in zip(texts, against, strict=True)]
     for start in range(0, n, _BLOCK):
-        overlap = reduce(lambda one, other: one.minimum(other), (half.block(start) for half in halves)).tocsr()
+        overlap = reduce(lambda first, second: first.minimum(second), (half.block(start) for half in halves)).tocsr()
         if except_for is not None:
             rows = np.repeat(np.arange(overlap.shape[0]), np.diff(overlap.indptr)) + start
             overlap.data[except_for[rows] == overlap.indices] = 0
@@ -119,10 +118,10 @@ def nearest_of(
 
 
 class _Overlaps(NamedTuple):
-    """Texts [N, V] and the texts that they are compared with [V, M] by their shingles, and the number of shingles of each."""
+    """Shingles of the texts [N, V] and of the texts to compare with [V, M], and the number of shingles of each text [N + M]."""
 
-    mine: Any
-    other: Any
+    texts: Any
+    against: Any
     sizes: IntArray
 
     @classmethod
@@ -131,15 +130,15 @@ class _Overlaps(NamedTuple):
         return cls(matrix[: len(texts)], matrix[len(texts) :].T.tocsc(), np.diff(matrix.indptr))
 
     def block(self, start: int) -> Any:
-        """Return the Jaccard similarities of some texts, from `start` on, where they are above 0: [B, M], sparse."""
-        shared = (self.mine[start : start + _BLOCK] @ self.other).tocoo()
-        union = self.sizes[shared.row + start] + self.sizes[self.mine.shape[0] + shared.col] - shared.data
+        """Return the Jaccard similarities of B texts from `start` on: sparse, [B, M]."""
+        shared = (self.texts[start : start + _BLOCK] @ self.against).tocoo()
+        union = self.sizes[shared.row + start] + self.sizes[self.texts.shape[0] + shared.col] - shared.data
         shared.data = shared.data / union
         return shared.tocsr()
 
 
 def _incidence(sets: Sequence[frozenset[str]]) -> Any:
-    """Return the binary matrix [N, V] of sets and their members; the empty set counts as holding the empty string."""
+    """Return the binary matrix of sets and their members [N, V]; the empty set holds the empty string."""
     column: dict[str, int] = {}
     rows = [sorted(column.setdefault(member, len(column)) for member in sorted(members or {""})) for members in sets]
     indptr = np.cumsum([0, *map(len, rows)])
@@ -149,7 +148,7 @@ def _incidence(sets: Sequence[frozenset[str]]) -> Any:
 
 
 def _bands(matrix: Any) -> Iterator[IntArray]:
-    """Yield the bucket number of each row in each band of its MinHash signature: [N]. Seeded, so the same in every process."""
+    """Yield for each band of the MinHash signatures the bucket number of each row [N]."""
     rng = np.random.default_rng(20_000)
     for _ in range(_BANDS):
         orders = (rng.permutation(matrix.shape[1]) for _ in range(_ROWS))
@@ -157,10 +156,10 @@ def _bands(matrix: Any) -> Iterator[IntArray]:
         yield np.unique(signature, axis=0, return_inverse=True)[1].ravel()
 
 
-def _meetings(bucket: IntArray, group: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
-    """Yield the pairs of rows of one bucket that are not in one group; `group` is read as it grows.
+def _candidates(bucket: IntArray, group: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
+    """Yield the pairs of rows that share a bucket but not a group; the caller merges groups in `group` meanwhile.
 
-    Neighbours come first: a large family of near-copies is one group after them, and its other pairs never come up.
+    Neighbors come first: they join a large family of near-copies into one group, so that its other pairs are never compared.
     """
     order = np.argsort(bucket, kind="stable")
     distance = 0
@@ -178,7 +177,7 @@ def _meetings(bucket: IntArray, group: IntArray) -> Iterator[tuple[IntArray, Int
 
 
 def _join(matrix: Any, left: IntArray, right: IntArray, group: IntArray, threshold: float) -> None:
-    """Compare the pairs exactly and merge, in place, the groups of those that are near-duplicates."""
+    """Compare the pairs exactly, and merge the groups of near-duplicates in place."""
     sizes = np.diff(matrix.indptr)
     possible = np.minimum(sizes[left], sizes[right]) >= threshold * np.maximum(sizes[left], sizes[right])
     left, right = left[possible], right[possible]

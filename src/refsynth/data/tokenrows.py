@@ -1,4 +1,4 @@
-"""A table with a token a row, its tag, and which sentence it is of, as a table with a sentence a row."""
+"""Groups a table with one token per row, its tag and the number of its sentence into one row per sentence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from refsynth.data.schemes import OUTSIDES, is_scheme
 from refsynth.data.table import Fault, Table, TableRecord
 
-_SAMPLE = 500  # rows that the columns are found from
+_SAMPLE = 500  # rows from which the columns are found
 _SENTENCE = re.compile(r"(sentence|sent|doc|document|text)[ _-]?(#|id|idx|index|no|number|num)?|s[ _-]?id", re.IGNORECASE)
 _TOKEN = re.compile(r"(token|word|form)s?", re.IGNORECASE)
 
@@ -22,10 +22,7 @@ class _Layout(NamedTuple):
 
 
 def grouped(table: Table) -> Table:
-    """Return a table with a sentence a row, where each row is a token with its tag and a column numbers the sentences.
-
-    Any other table is as it was.
-    """
+    """Return a table of tokens, in which a column numbers the sentences, with one row per sentence; any other table unchanged."""
     head = list(islice(table.records, _SAMPLE))
     whole = table._replace(records=chain(head, table.records))
     columns = table.columns or ()
@@ -38,13 +35,13 @@ def grouped(table: Table) -> Table:
     if tag is None or any(" " in _cell(row, token) for row in rows):
         return whole
     sentence = _sentence(columns, {token, tag}, tags)
-    return (
-        whole if sentence is None else whole._replace(records=_sentences(whole.records, _Layout(sentence, token, tag), columns))
-    )
+    if sentence is None:
+        return whole
+    return whole._replace(records=_sentences(whole.records, _Layout(sentence, token, tag), columns))
 
 
 def _sentence(columns: Sequence[str], taken: set[str], values: dict[str, list[str]]) -> str | None:
-    """Return the column that numbers sentences: by its name, if its values come in runs."""
+    """Return the column that numbers sentences: it has a usual name, and each value fills one run of rows."""
 
     def runs(column: str) -> bool:
         filled = [value for value in values[column] if value]
@@ -56,7 +53,7 @@ def _sentence(columns: Sequence[str], taken: set[str], values: dict[str, list[st
 
 
 def _sentences(rows: Iterator[TableRecord | Fault], layout: _Layout, columns: Sequence[str]) -> Iterator[TableRecord | Fault]:
-    """Yield sentences. An empty sentence column means that of the row before; a bad row spoils its sentence."""
+    """Yield sentences. An empty sentence cell continues the sentence; one bad row makes its whole sentence a fault."""
     number, now, trouble = 0, None, ""
     held: list[TableRecord] = []
     line: int | None = None
@@ -85,6 +82,6 @@ def _joined(held: Sequence[TableRecord], layout: _Layout, columns: Sequence[str]
 
 
 def _cell(row: TableRecord, column: str) -> str:
-    """Return a cell without its margin; empty where nothing stands, as in a workbook."""
+    """Return a cell stripped; None, as in a workbook, becomes an empty text."""
     value = row.values[column]
     return "" if value is None else str(value).strip()

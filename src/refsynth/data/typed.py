@@ -1,4 +1,4 @@
-"""Cells of a workbook, which are read as texts, as the numbers, truth values and moments that they were."""
+"""Converts the cells of a workbook, which are read as texts, back to numbers, booleans and dates."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from datetime import date, datetime
 from typing import Any
 
 EXACT = 15
-"""Digits that Excel keeps of a number."""
+"""Digits of a number that Excel keeps."""
 _NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d*[1-9])?")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d(:\d\d(\.\d+)?)?")
 
 
 class Spelled(str):
-    """A cell that was no text, as `core.value` spells it. A text that looks the same is none: it stays a text."""
+    """A cell that was not a text, as `core.value` spells it. A text cell that looks the same stays a plain `str`."""
 
     __slots__ = ()
 
 
 def typed(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the cells of a row with numbers and moments as such again, and texts as they are."""
+    """Return the cells of a row with numbers, booleans and dates restored, and texts unchanged."""
     return {name: _value_of(value) if isinstance(value, Spelled) else value for name, value in values.items()}
 
 

@@ -1,6 +1,6 @@
-"""What a user is told of a file that a first look cannot make sense of: what was found, and a remedy that fits the format.
+"""Errors on files in which `init` cannot find text and label: what was found, and a remedy for the file's format.
 
-Where something stands inside a JSON object is said in the words of jq.
+Places inside JSON objects are given as jq paths.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from refsynth.data.tally import LabelTally
 
 _NO_JSON = re.compile(r"row \d+: (not valid|not usable|found) JSON")
 _SHOWN = 12  # columns in a message
-_LIKELY = ("result", "value", "choices", "label", "labels", "name")  # what holds a label, inside an object
+_LIKELY = ("result", "value", "choices", "label", "labels", "name")  # keys of an object that hold a label
 
 WORDS_REMEDY = "if words have labels, as in [Ann Lee](person), say --words"
-"""How `init` is told what is not sure from the file."""
+"""Remedy if a file may have labels of words."""
 
 
 def nothing(path: Path, table: Table, troubles: Sequence[str]) -> DataError:
-    """Return the error of a file none of whose rows can be read."""
+    """Return the error on a file without a readable row."""
     what = f"no row can be read; {troubles[0]}" if troubles else f"no rows{' below the header' if table.format == 'csv' else ''}"
     remedy = ""
     if troubles and _NO_JSON.match(troubles[0]):
@@ -33,11 +33,11 @@ def nothing(path: Path, table: Table, troubles: Sequence[str]) -> DataError:
     elif troubles and table.format == "csv":
         shown = ", ".join(f"'{column}'" for column in (table.columns or ())[:_SHOWN])
         remedy = f"the first line must name all columns, and it has {shown}; take out a title or a comment that stands above them"
-    return DataError(f"{path}: {what}", expected="labelled rows", remedy=remedy)
+    return DataError(f"{path}: {what}", expected="labeled rows", remedy=remedy)
 
 
 def no_labels(path: Path, form: Format, column: str, counter: LabelTally) -> DataError:
-    """Return the error of a file in whose column of the label nothing can be one."""
+    """Return the error on a file whose label column holds no label."""
     remedy = "name another column with --label-column"
     if form == "jsonl":
         inside = _inside(counter.strange, _key_at(column))
@@ -55,9 +55,19 @@ def unclear(
     *,
     marked: bool,
 ) -> DataError:
-    """Return the error of a file of which it is not clear where text and label are; `first` is its first row."""
+    """Return the error on a file whose columns of text and label are not clear.
+
+    Args:
+        path: the file.
+        table: the file, opened.
+        columns: its columns.
+        first: its first row.
+        text: the text column, if the user named one or one is likely.
+        label: the same for the label column.
+        marked: whether words may have labels.
+    """
     wrong = [part for name in (text, label) if name and name not in columns for part in parts_of(name) if part not in columns]
-    found = f"no column '{wrong[0]}'" if wrong else f"not clear which column holds the {'label' if text else 'text'}"
+    what = f"no column '{wrong[0]}'" if wrong else f"not clear which column holds the {'label' if text else 'text'}"
     names = [f"{name} (a JSON {kind_of(first[name])})" if isinstance(first.get(name), dict | list) else name for name in columns]
     shown = ", ".join(name or "(no name)" for name in names[:_SHOWN]) or "none"
     remedy = "name the columns of text and label with --text-column and --label-column"
@@ -65,27 +75,27 @@ def unclear(
         remedy = f'several columns are named with " + " between: "{" + ".join(joined)}"'
     rows = next((name for name, value in first.items() if isinstance(value, list) and value and isinstance(value[0], dict)), None)
     if rows is not None and len(columns) == 1:
-        remedy = f"the rows stand inside '{rows}'; this takes them out: jq -c '.{rows}[]' {path.name} > flat.jsonl"
+        remedy = f"the rows stand inside '{rows}'; extract them: jq -c '.{rows}[]' {path.name} > flat.jsonl"
     elif table.format == "jsonl":
         nested = [f". + {_key_at(name)}" for name, value in first.items() if isinstance(value, dict)]
         nested += [f".label = {_inside(value, _key_at(name))}" for name, value in first.items() if _of_objects(value)]
         if nested:
-            remedy += f"; what stands inside others is taken out of them: jq -c '{' | '.join(nested)}' {path.name} > flat.jsonl"
+            remedy += f"; flatten nested values: jq -c '{' | '.join(nested)}' {path.name} > flat.jsonl"
     elif table.format == "csv":
         title = ", each of them; take out a title that stands above" if "" in columns else ""
         remedy = f"the first line must name the columns{title}; {remedy}"
-    return DataError(f"{path}: {found}", known=f"columns there: {shown}", remedy=remedy + f"; {WORDS_REMEDY}" * marked)
+    return DataError(f"{path}: {what}", known=f"columns there: {shown}", remedy=remedy + f"; {WORDS_REMEDY}" * marked)
 
 
 def tags_for_labels(path: Path, what: str, *, lists: bool) -> DataError:
-    """Return the error of a file whose labels are tags of words, one in a row or in lists without lists of words beside them."""
+    """Return the error on a file whose labels are tags of words: one per row, or in lists (`lists`) without a list of words."""
     remedy = (
         "name the columns of both lists with --text-column and --label-column"
         if lists
-        else "add a column sentence_id, or write a .conll file (a word and its tag a line, a blank line after each sentence), or "
+        else "add a column sentence_id, or write a .conll file (a line per word with its tag, a blank line after a sentence), or "
         'JSON lines with {"tokens": [...], "tags": [...]}; if each word is a text of its own, name the column with --label-column'
     )
-    return DataError(f"{path}: {what}", expected="a row for each sentence, with its words and their tags", remedy=remedy)
+    return DataError(f"{path}: {what}", expected="one row per sentence, with its words and their tags", remedy=remedy)
 
 
 def _of_objects(value: object) -> bool:
@@ -93,12 +103,12 @@ def _of_objects(value: object) -> bool:
 
 
 def _key_at(name: str) -> str:
-    """Return the place of a key in jq's words."""
+    """Return the jq path of a key."""
     return f".{name}" if name.isidentifier() and name.isascii() else f".[{json.dumps(name, ensure_ascii=False)}]"
 
 
 def _inside(value: Any, place: str) -> str:
-    """Return where a label may stand inside a value, in jq's words."""
+    """Return the jq path of a likely label inside a value."""
     if isinstance(value, list) and _of_objects(value):
         return _inside(value[0], f"{place}[0]")
     if not isinstance(value, dict) or not value:

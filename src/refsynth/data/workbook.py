@@ -1,9 +1,9 @@
-"""The rows of a workbook's sheet as JSON lines on standard output, in a process of its own with bounded memory.
+"""Writes the rows of a workbook's sheet as JSON lines to standard output, in a process of its own with bounded memory.
 
-A workbook is an archive: a few kilobytes may unpack to more than any machine has, and the library that reads it then ends its
-process. So that this is an error like others, `data.excel` runs this module: `python -m refsynth.data.workbook FILE MEGABYTES
-[SHEET]`. The first line names the sheets, the last is `{"end": true}`; between them are rows, each with its number in the sheet.
-A text is one there too; any other cell stands spelled in brackets.
+A workbook is an archive: a few kilobytes may unpack to more than any machine's memory, and then the library aborts its
+process. To turn this into an error message, `data.excel` runs this module: `python -m refsynth.data.workbook FILE MEGABYTES
+[SHEET]`. The first line names the sheets, the last is `{"end": true}`; between them are the rows with their numbers in the
+sheet. A text cell is a string; any other cell is a list of one string, its spelling.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from python_calamine import CalamineError, CalamineWorkbook, PasswordError, Shee
 from refsynth.core.value import spell
 
 MINUTES = 10
-"""Of processor time, at most."""
+"""Limit of processor time."""
 
 
 def main() -> None:
     """Write the rows of a sheet, or what is wrong with the file."""
-    path, megabytes, *wanted = sys.argv[1:]
+    path, megabytes, *sheet = sys.argv[1:]
     _limit(int(megabytes))
-    for line in _lines(path, wanted[0] if wanted else None):
+    for line in _lines(path, sheet[0] if sheet else None):
         sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 
@@ -38,21 +38,21 @@ def _limit(megabytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _lines(path: str, wanted: str | None) -> Iterator[Any]:
+def _lines(path: str, named: str | None) -> Iterator[Any]:
     try:
         book = CalamineWorkbook.from_path(path)
         shown = [
             sheet.name
             for sheet in book.sheets_metadata
-            if sheet.typ == SheetTypeEnum.WorkSheet and (sheet.visible == SheetVisibleEnum.Visible or sheet.name == wanted)
+            if sheet.typ == SheetTypeEnum.WorkSheet and (sheet.visible == SheetVisibleEnum.Visible or sheet.name == named)
         ]
-        if (name := wanted or next(iter(shown), None)) not in shown:
+        if (name := named or next(iter(shown), None)) not in shown:
             yield {"error": "sheet", "sheets": book.sheet_names}
             return
         rows = book.get_sheet_by_name(str(name))
         yield {"sheet": name, "sheets": shown}
         for number, cells in enumerate(rows.iter_rows(), 1):
-            values = [_told(cell) for cell in cells]
+            values = [_encoded(cell) for cell in cells]
             if any(values):
                 yield [number, values]
     except PasswordError:
@@ -63,8 +63,8 @@ def _lines(path: str, wanted: str | None) -> Iterator[Any]:
         yield {"end": True}
 
 
-def _told(cell: Any) -> Any:
-    """Return a text as it is, a number, truth value or moment spelled and in brackets, None for nothing."""
+def _encoded(cell: Any) -> Any:
+    """Return a text unchanged, any other value as a list of its spelling, and None for an empty cell."""
     return (cell or None) if isinstance(cell, str) else [text] if (text := spell(cell)) else None
 
 

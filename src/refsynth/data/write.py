@@ -1,7 +1,8 @@
-"""Rows to a file that a person opens: CSV, TSV, JSON lines, Excel or Parquet, by the suffix. Every table that we write goes here.
+"""Writes tables as CSV, TSV, JSON lines, Excel or Parquet, by the suffix. All tables for people are written here.
 
-The file is there whole or not at all: it is written under another name and renamed. Cells are no formulas, see `data.cells`.
-CSV, JSON lines and Parquet are written as rows come, in constant memory; Excel in memory, which its largest sheet bounds.
+A file appears complete or not at all: it is written under another name and renamed. Cells never become formulas, see
+`data.cells`. CSV, JSON lines and Parquet are written row by row in constant memory; Excel in memory, bounded by its largest
+sheet.
 """
 
 from __future__ import annotations
@@ -23,18 +24,17 @@ from refsynth.data.cells import encodable, harmless, written
 Row = Mapping[str, Any]
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".xlsx", ".parquet")
 UTF8 = "utf-8-sig"
-"""Spreadsheets take UTF-8 without its mark for something else."""
-_PART = 10_000  # rows of a Parquet file in memory at once
+"""UTF-8 with a byte-order mark: without it, spreadsheets assume another encoding."""
+_PART = 10_000  # rows of a Parquet file in memory at a time
 
 
 class Style(NamedTuple):
-    """How a table looks.
+    """The appearance of a table.
 
     Attributes:
-        heads: what columns are called in CSV and Excel, where not by their keys.
-        delimiter: of CSV; a tab in `.tsv`.
-        encoding: of CSV.
-        choices: of a column, what may be filled in: a list to choose from in Excel.
+        heads: names of columns in CSV and Excel, by key, if they differ from the keys.
+        delimiter: the delimiter of `.csv`; `.tsv` always has tabs.
+        choices: a column and its allowed values, which Excel offers as a drop-down list.
     """
 
     heads: Mapping[str, str] = {}
@@ -44,41 +44,42 @@ class Style(NamedTuple):
 
 
 PLAIN = Style(encoding="utf-8")
-"""For what programs read too: without a mark."""
+"""For files that programs read too: without a byte-order mark."""
 
 
 def check_suffix(path: Path) -> None:
-    """See that a table can be written to a file of this name.
+    """Check that a table can be written to a file with this suffix.
 
     Raises:
-        InputError: its suffix is none of those that say what to write.
+        InputError: the suffix is not one of `SUFFIXES`.
     """
     if path.suffix.lower() not in SUFFIXES:
-        raise InputError(f"{path}: not known how to write it", expected=f"a name that ends in {', '.join(SUFFIXES)}")
+        raise InputError(f"{path}: unknown format", expected=f"a name that ends in {', '.join(SUFFIXES)}")
 
 
 def write_table(path: Path, columns: Sequence[str] | None, rows: Iterable[Row], *, style: Style = Style()) -> None:  # noqa: B008
     """Write rows under their columns.
 
     Args:
-        path: the file; one that is there is replaced.
-        columns: in order; None where they are known from the rows only, in the order in which they come up.
-        rows: by column; what a row does not have is left empty.
-        style: how it looks.
+        path: the file; an existing one is replaced.
+        columns: the columns in order; None takes those of the rows, in the order of first appearance.
+        rows: the cells by column; missing cells are left empty.
+        style: the appearance of the table.
 
     Raises:
         DataError: a row cannot be written in this format.
-        InputError: the suffix says nothing.
-        OSError: the file cannot be written; what was written of it is gone.
+        InputError: the suffix is not one of `SUFFIXES`.
+        OSError: the file cannot be written; no part of it is left.
     """
     check_suffix(path)
+    suffix = path.suffix.lower()
     with replacing(path) as temporary:
-        _WRITERS[path.suffix.lower()](temporary, columns, rows, style)
+        _WRITERS[suffix](temporary, columns, rows, style._replace(delimiter="\t") if suffix == ".tsv" else style)
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a name to write a file under; it takes the place of `path` when the block ends well, else it is removed."""
+    """Yield a temporary name to write to; the file replaces `path` if the block succeeds, else it is removed."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         yield temporary
@@ -91,8 +92,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _csv(path: Path, columns: Sequence[str] | None, rows: Iterable[Row], style: Style) -> None:
     if columns is None:
-        with _spooled(path, rows) as (found, again):
-            _csv(path, found, again, style)
+        with _spooled(path, rows) as (keys, again):
+            _csv(path, keys, again, style)
         return
     with path.open("w", encoding=style.encoding, errors="backslashreplace", newline="") as stream:
         table = csv.writer(_LineEnds(stream), delimiter=style.delimiter, lineterminator="\r\n")
@@ -102,7 +103,7 @@ def _csv(path: Path, columns: Sequence[str] | None, rows: Iterable[Row], style: 
 
 
 class _LineEnds:
-    """Ends lines with a line feed only. A writer that knows of no carriage return would not quote one in a cell."""
+    """Ends lines with a line feed only. A CSV writer with that line terminator would not quote a carriage return in a cell."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -116,25 +117,21 @@ def _cell(value: Any) -> str | int | float | None:
     return harmless(cell) if isinstance(cell, str) else cell
 
 
-def _tsv(path: Path, columns: Sequence[str] | None, rows: Iterable[Row], style: Style) -> None:
-    _csv(path, columns, rows, style._replace(delimiter="\t"))
-
-
 @contextmanager
 def _spooled(path: Path, rows: Iterable[Row]) -> Iterator[tuple[list[str], Iterator[Row]]]:
-    """Keep rows in a file until all their columns are known; give these and the rows again."""
-    found: dict[str, None] = {}
+    """Store rows in a file until all their columns are known; yield the columns and the rows."""
+    columns: dict[str, None] = {}
 
     def noted() -> Iterator[Row]:
         for row in rows:
-            found.update(dict.fromkeys(row))
+            columns.update(dict.fromkeys(row))
             yield row
 
     with TemporaryDirectory(dir=path.parent, prefix=".refsynth-") as folder:
-        kept = Path(folder) / "rows.jsonl"
-        _jsonl(kept, None, noted(), Style())
-        with kept.open("rb") as stream:
-            yield list(found), map(json.loads, stream)
+        stored = Path(folder) / "rows.jsonl"
+        _jsonl(stored, None, noted(), Style())
+        with stored.open("rb") as stream:
+            yield list(columns), map(json.loads, stream)
 
 
 def _jsonl(path: Path, columns: Sequence[str] | None, rows: Iterable[Row], style: Style) -> None:
@@ -146,14 +143,14 @@ def _jsonl(path: Path, columns: Sequence[str] | None, rows: Iterable[Row], style
 
 
 def _parquet(path: Path, columns: Sequence[str] | None, rows: Iterable[Row], style: Style) -> None:
-    """Write parts, and join them: which type holds a whole column is known at the end only."""
+    """Write parts and join them: the type that fits a whole column is known only at the end."""
     del style
     polars = require("polars", extra="train")
     source, number = iter(rows), 0
     with TemporaryDirectory(dir=path.parent, prefix=".refsynth-") as folder:
         while (part := list(islice(source, _PART))) or not number:
             names = dict.fromkeys(columns or (name for row in part for name in row))
-            values = {name: _alike([row.get(name) for row in part]) for name in names}
+            values = {name: _uniform([row.get(name) for row in part]) for name in names}
             polars.DataFrame(values, strict=False).write_parquet(Path(folder) / f"{number:09}.parquet")
             number += 1
         parts = [polars.scan_parquet(file) for file in sorted(Path(folder).iterdir())]
@@ -163,27 +160,23 @@ def _parquet(path: Path, columns: Sequence[str] | None, rows: Iterable[Row], sty
             raise DataError(f"the rows cannot be written as Parquet ({error})", remedy="write .jsonl") from error
 
 
-def _alike(values: Sequence[Any]) -> list[Any]:
-    """Return the values of a column as one type: as they are where they are of one, else as text."""
+def _uniform(values: Sequence[Any]) -> list[Any]:
+    """Return the values of a column with one type: unchanged if they have one, else as texts."""
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:
         return [value if value is None else float(value) for value in values]
-    if len(kinds) == 1 and not kinds & {list, tuple, dict, str} and not any(_huge(value) for value in values):
+    huge = any(isinstance(value, int) and not -(2**63) <= value < 2**63 for value in values)
+    if len(kinds) == 1 and not kinds & {list, tuple, dict, str} and not huge:
         return list(values)
-    cells = map(written, values)
-    return [cell if cell is None else encodable(str(cell)) for cell in cells]
-
-
-def _huge(value: Any) -> bool:
-    return isinstance(value, int) and not -(2**63) <= value < 2**63
+    return [cell if cell is None else encodable(str(cell)) for cell in map(written, values)]
 
 
 def _excel(path: Path, columns: Sequence[str] | None, rows: Iterable[Row], style: Style) -> None:
-    from refsynth.data.sheet import write_sheet  # its library takes longer to load than most commands run
+    from refsynth.data.sheet import write_sheet  # loading its library takes longer than most commands
 
     write_sheet(path, columns, rows, heads=style.heads, choices=style.choices)
 
 
 _WRITERS: Mapping[str, Callable[[Path, Sequence[str] | None, Iterable[Row], Style], None]] = {
-    ".csv": _csv, ".tsv": _tsv, ".jsonl": _jsonl, ".xlsx": _excel, ".parquet": _parquet,
+    ".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".xlsx": _excel, ".parquet": _parquet,
 }  # fmt: skip

@@ -12,7 +12,7 @@ from sklearn.exceptions import DataConversionWarning
 
 from refsynth.bundle.model import Answered
 from refsynth.core.types import Array, FloatArray
-from refsynth.data.given import classes_of, filled, labels_of, names_of, same_length, texts_of
+from refsynth.data.arguments import classes_of, filled, labels_of, names_of, same_length, texts_of
 from refsynth.estimators.base import TextEstimator
 from refsynth.estimators.rows import FitRows
 

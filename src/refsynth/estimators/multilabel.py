@@ -11,8 +11,8 @@ import scipy.sparse
 from refsynth.bundle.model import Answered
 from refsynth.core.errors import ArgumentError
 from refsynth.core.types import Array, IntArray
+from refsynth.data.arguments import LEAST_LABELS, filled, labels_of, names_of, same_length, texts_of
 from refsynth.data.frame import cells_of, grid_of, header_of, names_in
-from refsynth.data.given import LEAST_LABELS, filled, labels_of, names_of, same_length, texts_of
 from refsynth.estimators.classifier import LabelEstimator
 from refsynth.estimators.rows import FitRows
 

@@ -6,8 +6,8 @@ from types import MappingProxyType
 from typing import Any
 
 from refsynth.core.pair import join_pair
+from refsynth.data.arguments import filled, texts_of
 from refsynth.data.frame import pairs_of
-from refsynth.data.given import filled, texts_of
 from refsynth.estimators.classifier import OneLabelEstimator
 from refsynth.estimators.rows import FitRows
 

@@ -13,7 +13,7 @@ from sklearn.utils import check_random_state
 from refsynth.core.errors import ArgumentError, ConfigError, nearest
 from refsynth.core.kinds import KindName
 from refsynth.core.types import Array, FloatArray
-from refsynth.data.given import names_of
+from refsynth.data.arguments import names_of
 from refsynth.data.source import ROW_LIMIT
 
 OWN = {"pool", "test", "none"}

@@ -15,8 +15,8 @@ from refsynth.core.marks import MarkError, places_in
 from refsynth.core.sections import Columns
 from refsynth.core.spans import Span, split_spans, tags_of
 from refsynth.core.types import Array, Entity
+from refsynth.data.arguments import filled, same_length
 from refsynth.data.frame import cells_of
-from refsynth.data.given import filled, same_length
 from refsynth.data.tagged import JoinedTokens, TaggedRow, join_tokens, read_places, read_tokens
 from refsynth.data.text import clean
 from refsynth.estimators.base import TextEstimator

@@ -1,4 +1,4 @@
-"""What is known of a model: calibration, the test file, leaks, wrong answers; and the report that says it.
+"""Evaluates a model: calibration, test file, leakage, mistakes; and writes the report.
 
-Trains nothing. Reads what learners said of held-out rows, and the figures that the stages of a run hand over.
+Trains nothing. Reads the learners' answers on held-out rows, and the figures of the stages of a run.
 """

@@ -1,4 +1,4 @@
-"""What to do next, most useful first. Words only, derived from the state of the run and its figures."""
+"""Advice on what to do next, most useful first, derived from the state of the run and its figures."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import math
 from collections.abc import Iterator
 
 from refsynth.core.types import Metric
-from refsynth.evaluation.headline import points, stated, verdict
+from refsynth.evaluation.headline import points, stated
 from refsynth.evaluation.overlap import be
 from refsynth.evaluation.sections import ClassRow
 from refsynth.evaluation.state import ReportState, state_of
 from refsynth.evaluation.tree import Report
-
-__all__ = ["advise", "points", "top_confusions", "verdict"]
 
 WEAK_F1 = 0.7
 NAMED = 3
@@ -22,7 +20,7 @@ OFTEN_CONFUSED = 0.2
 
 
 def advise(report: Report) -> tuple[str, ...]:
-    """Return what would improve the model most, most useful first; a sentence or two each."""
+    """Return what would improve the model most, most useful first, in a sentence or two each."""
     state = state_of(report)
     return (
         *_unmeasured(state),
@@ -30,7 +28,7 @@ def advise(report: Report) -> tuple[str, ...]:
         *_new_rows(report),
         *_weak_classes(report),
         *_confused_pairs(report),
-        *_label_or_synthesise(report, state),
+        *_label_or_synthesize(report, state),
         *_data_hygiene(report, state),
     )
 
@@ -40,12 +38,12 @@ def _unmeasured(state: ReportState) -> Iterator[str]:
         untested = f", and to test whether {state.noun} help" if state.use == "untested" else ""
         yield f"Label 8 rows of each class before you rely on it: enough to measure the model{untested}."
     elif state.measured == "not what ships":
-        yield "Measure what ships on labeled rows before you rely on it: name a file of them under data.test."
+        yield "Measure the shipped model on labeled rows before you rely on it: name a file of them under data.test."
 
 
 def _contract(report: Report, state: ReportState) -> Iterator[str]:
     if state.contract == "missed" and report.compression:
-        yield f"Ask for less under contract, or take the bundle as it is: no form keeps to {report.compression.asked}."
+        yield f"Lower the demands under contract, or take the bundle as it is: no form keeps {report.compression.asked}."
 
 
 def _new_rows(report: Report) -> Iterator[str]:
@@ -53,13 +51,11 @@ def _new_rows(report: Report) -> Iterator[str]:
     if overlap is None:
         return
     if overlap.same:
-        which = (
-            f"{overlap.counted(overlap.same)} also in train (overlap.csv), and what is measured on them says nothing of new texts"
-        )
+        known = f"{overlap.counted(overlap.same)} also in train (overlap.csv), and figures on them say nothing about new texts"
         if overlap.new is None:
-            yield f"Set aside a test file of other rows than those of train: of {overlap.file} {which}."
+            yield f"Set aside a test file with rows that are not in train: in {overlap.file}, {known}."
         else:
-            yield f"Take the rows that are also in train out of one of the two files: of {overlap.file} {which}."
+            yield f"Remove the rows that are also in train from one of the two files: in {overlap.file}, {known}."
     if overlap.many_near:
         without = f"without them {overlap.apart.name} is {stated(overlap.apart)}" if overlap.apart else "no other is new"
         near = f"{len(overlap.near):,} of {overlap.n:,} rows of {overlap.file} {be(overlap.near)} nearly the same as one in train"
@@ -76,16 +72,16 @@ def _weak_classes(report: Report) -> Iterator[str]:
         yield f"Label more rows of the weakest classes first: {named}."
     unmeasured = len(report.classes.rows) - len(measured)
     if unmeasured:
-        yield f"{unmeasured} of {len(report.classes.rows)} labels have no row to be measured on: label a few of each."
+        yield f"{unmeasured} of {len(report.classes.rows)} labels have no rows to measure them on: label a few of each."
 
 
 def _figures(row: ClassRow, report: Report) -> str:
     known = report.data.per_label.get(row.label) if report.data else None
-    return f"F1 {100 * row.f1:.0f}" + (f", {known} labelled" if known is not None else "")
+    return f"F1 {100 * row.f1:.0f}" + (f", {known} labeled" if known is not None else "")
 
 
 def top_confusions(report: Report) -> list[tuple[str, str, int, float]]:
-    """Return (truth, prediction, count, share of the truth's rows) of the most frequent mistakes, by share among equals."""
+    """Return the most frequent mistakes as (truth, prediction, count, share of the truth's rows); the share breaks ties."""
     if report.classes is None:
         return []
     labels = [row.label for row in report.classes.rows]
@@ -101,31 +97,31 @@ def top_confusions(report: Report) -> list[tuple[str, str, int, float]]:
 def _confused_pairs(report: Report) -> Iterator[str]:
     often = [cell for cell in top_confusions(report) if cell[2] > 1 and cell[3] >= OFTEN_CONFUSED]
     if often:
-        truth, said, count, share = often[0]
+        truth, predicted, count, share = often[0]
         yield (
-            f"{truth} is taken for {said} in {count} rows ({100 * share:.0f}% of its rows): "
-            "say in their descriptions what sets them apart, or merge the two if nobody acts on the difference."
+            f"{truth} is taken for {predicted} in {count} rows ({100 * share:.0f}% of its rows): "
+            "describe how the two labels differ, or merge them if the difference has no consequence."
         )
 
 
-def _label_or_synthesise(report: Report, state: ReportState) -> Iterator[str]:
+def _label_or_synthesize(report: Report, state: ReportState) -> Iterator[str]:
     gain = report.gate.gain if report.gate else None
     if report.gate is None or gain is None:
         return
     if state.use == "helpful":
         more = "more drafts, with --set synthesis.drafts=N" if state.kept else "a larger data.pool"
-        yield f"{state.noun.capitalize()} pay here ({points(gain)}): try {more}."
+        yield f"{state.noun.capitalize()} help here ({points(gain)}): try {more}."
     elif state.use == "harmful":
         lowered = f"these {state.noun} lower the {report.gate.measure}"
         yield f"Label rather than synthesize: {lowered}; those of a larger reference may not."
     else:
         yield (
-            f"Label rather than synthesize: on {gain.n:,} rows the effect of {state.noun} cannot be told from none "
-            f"({points(gain)}); {_rows_to_tell(gain)} rows would make this interval half as wide."
+            f"Label rather than synthesize: on {gain.n:,} rows the effect of {state.noun} is not distinguishable from "
+            f"chance ({points(gain)}); {_rows_for_half(gain)} rows would make this interval half as wide."
         )
 
 
-def _rows_to_tell(gain: Metric) -> str:
+def _rows_for_half(gain: Metric) -> str:
     rough = 4 * gain.n  # the width of an interval falls with the root of n
     step = 10 ** max(0, int(math.log10(max(rough, 1))) - 1)
     return f"about {math.ceil(rough / step) * step:,}"
@@ -139,4 +135,4 @@ def _data_hygiene(report: Report, state: ReportState) -> Iterator[str]:
             named = ", ".join(poor[:NAMED]) + more
             yield f"Few drafts were kept for {named}: describe these labels better, or give them more seed examples."
     if state.measured == "cross-validation" and not report.overlap:
-        yield "Set aside a test file: the figures here are cross-validated on the rows that the choices were made with."
+        yield "Set aside a test file: the figures here are cross-validated on the rows that also made the choices."

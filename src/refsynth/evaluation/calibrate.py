@@ -1,6 +1,6 @@
-"""What makes a model's confidence mean something: temperature, threshold and cuts, fitted to what it said of held-out rows.
+"""Fits temperature, abstention threshold and decision thresholds (`cuts`) to a model's logits on held-out rows.
 
-What is told of them is cross-fitted: each row is answered with a temperature, a threshold and cuts that suit the other folds.
+Reported figures are cross-fitted: each row is answered with the temperature and thresholds fitted on the other folds.
 """
 
 from __future__ import annotations
@@ -15,20 +15,24 @@ from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.rules import UnsureRule
 from refsynth.core.intervals import mean_interval
 from refsynth.core.types import Array, BoolArray, FloatArray
-from refsynth.evaluation.calibration import TARGET, Threshold, fit_temperature, threshold_of
+from refsynth.evaluation.calibration import TARGET, Threshold, fit_temperature, rule_of, threshold_of
 from refsynth.evaluation.confidence import ThresholdChoice
 from refsynth.kinds.spans import ragged
 from refsynth.learning.held import HeldOut
 
 CHOICES = (0.8, 0.85, 0.9, 0.95, 0.98, 0.99)
-"""Accuracies that the report shows the threshold for, beside the one that was asked for."""
+"""Accuracies whose thresholds the report shows, besides the one in the task."""
 
 
 class Crossed(NamedTuple):
-    """What becomes of held-out rows that took no part in what they are answered with: those of the first repeat, each once.
+    """The cross-fitted results on the held-out rows of the first repeat.
 
-    `rows` [N] are those that a model could have been right about, M of them; of these, in their order, the calibrated
-    `probabilities` [M, C], the `answers` [M], whether they are `right` [M] and whether the model was `unsure` [M].
+    Attributes:
+        rows: whether a model could have been right about the row [N]; M rows are so.
+        probabilities: calibrated, of these rows [M, C].
+        answers: to these rows [M].
+        right: whether the answer is right [M].
+        unsure: whether the model abstains [M].
     """
 
     rows: BoolArray
@@ -39,22 +43,26 @@ class Crossed(NamedTuple):
 
     @property
     def coverage(self) -> float:
-        """The share answered."""
+        """The share of rows that are answered."""
         return float(np.mean(~self.unsure))
 
     @property
     def risk(self) -> float | None:
-        """The share of wrong answers among those given; None if none were."""
+        """The share of wrong answers among the answered rows; None if there are none."""
         return None if self.unsure.all() else float(np.mean(~self.right[~self.unsure]))
 
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The temperature and threshold fitted on held-out rows; without such rows 1 and none.
+    """The calibration of a model.
 
-    `cuts` are the calibrated probabilities [K] from which on each label is said, where a row may have any number of them.
-    `left_out` counts the rows that took no part: no model that was asked about them had met their label, or read their words.
-    `crossed` is what the figures are of; `choices` are what other accuracies would give.
+    Attributes:
+        temperature: fitted on held-out rows; 1 without such rows.
+        threshold: for abstention; None without such rows.
+        cuts: decision thresholds on calibrated probabilities [K], if a row may have any number of labels.
+        left_out: number of rows that took no part: no model that predicted them had seen their label, or read all their words.
+        crossed: the cross-fitted results, from which the figures are computed.
+        choices: the results for other target accuracies.
     """
 
     temperature: float
@@ -66,12 +74,11 @@ class Calibrated:
 
     @property
     def rule(self) -> UnsureRule | None:
-        """How the threshold was chosen; None where no rows chose it."""
-        found = self.threshold
-        return None if found is None else UnsureRule(accuracy=found.target, rows=found.n, reached=found.basis == "measured")
+        """How the threshold was chosen; None if no rows chose it."""
+        return None if self.threshold is None else rule_of(self.threshold)
 
     def manifest(self) -> Calibration:
-        """Return what the bundle's manifest records."""
+        """Return the calibration that the bundle's manifest records."""
         if self.threshold is None or self.crossed is None:
             return Calibration(temperature=self.temperature, thresholds=self.cuts)
         return Calibration(
@@ -83,122 +90,122 @@ class Calibrated:
         )
 
 
-class Scaled(NamedTuple):
-    """A temperature, and the answers that a threshold can be chosen by, with it.
+class _Scaled(NamedTuple):
+    """A temperature, and M answers to `n` rows, from which a threshold can be chosen.
 
-    Of M answers to `n` rows: whether they are `right` [M], how `sure` they are [M], and what each counts as an observation [M].
+    `right` [M] tells whether an answer is right; `confidence` [M] uses the temperature; `weights` [M] count observations.
     """
 
     temperature: float
     right: Array
-    sure: Array
-    observed: Array
+    confidence: Array
+    weights: Array
     n: int
 
     def threshold(self, target: float) -> Threshold | None:
-        """Return the threshold for an accuracy; None where there are no rows to choose it by."""
-        return threshold_of(self.right, self.sure, self.observed, n=self.n, target=target) if self.n else None
+        """Return the threshold for a target accuracy; None without rows."""
+        return threshold_of(self.right, self.confidence, self.weights, n=self.n, target=target) if self.n else None
 
 
-def calibrate(held: HeldOut | None, said: Array | None, *, target: float = TARGET) -> Calibrated:
-    """Fit temperature, threshold and cuts to what the model said of rows that were held out, logits [R, N, C].
+def calibrate(held: HeldOut | None, logits: Array | None, *, target: float = TARGET) -> Calibrated:
+    """Fit temperature and thresholds to a model's logits on held-out rows [R, N, C].
 
-    `target` is the share of right answers among those given that the threshold is chosen for.
+    Args:
+        held: the results of cross-validation.
+        logits: of the model on the held-out rows [R, N, C].
+        target: accuracy asked for on the answered rows.
     """
-    if held is None or said is None:
+    if held is None or logits is None:
         return Calibrated(1.0, None)
-    answers, fair = held.answers_of(said), held.fair(said)
-    found = _scale(held, said, answers, fair)
-    cuts, calm = held.cuts_of(said), _Crossing.of(held, said, answers, fair)
+    answers, fair = held.answers_of(logits), held.fair(logits)
+    scaled = _scale(held, logits, answers, fair)
+    cuts, crossing = held.cuts_of(logits), _Crossing.of(held, logits, answers, fair)
+    targets = sorted({*CHOICES, target})
     return Calibrated(
-        found.temperature,
-        found.threshold(target),
-        () if cuts is None else tuple(held.kind.probabilities(cuts / found.temperature).tolist()),
+        scaled.temperature,
+        scaled.threshold(target),
+        () if cuts is None else tuple(held.kind.probabilities(cuts / scaled.temperature).tolist()),
         left_out=int((~fair.any(0)).sum()),
-        crossed=None if calm is None else calm.crossed(target),
-        choices=() if calm is None else tuple(_choice(held, calm, found, each) for each in sorted({*CHOICES, target})),
+        crossed=None if crossing is None else crossing.crossed(target),
+        choices=() if crossing is None else tuple(_choice(held, crossing, scaled, other) for other in targets),
     )
 
 
-def _scale(held: HeldOut, said: Array, answers: Sequence[Array], rows: BoolArray) -> Scaled:
-    """Fit a temperature to some answers, `rows` [R, N]; a row counts as one, in equal parts for each time it was answered."""
+def _scale(held: HeldOut, logits: Array, answers: Sequence[Array], rows: BoolArray) -> _Scaled:
+    """Fit a temperature to the predictions chosen by `rows` [R, N]. Each row has weight 1, shared by its predictions."""
     kind, times = held.kind, np.maximum(rows.sum(0), 1)
     if not rows.any():
-        return Scaled(1.0, np.zeros(0), np.zeros(0), np.zeros(0), 0)
-    values, truth, weights, picked = [], [], [], []
-    asked = [(repeat, mine) for repeat, mine in enumerate(rows) if mine.any()]
-    for repeat, mine in asked:
-        choices = kind.choices(said[repeat][mine], held.truth[mine], held.met[repeat][mine])
+        return _Scaled(1.0, np.zeros(0), np.zeros(0), np.zeros(0), 0)
+    values, truth, weights, row_weights = [], [], [], []
+    repeats = [(repeat, chosen) for repeat, chosen in enumerate(rows) if chosen.any()]
+    for repeat, chosen in repeats:
+        choices = kind.choices(logits[repeat][chosen], held.truth[chosen], held.met[repeat][chosen])
         values.append(choices.values)
         truth.append(choices.truth)
-        weights.append(1 / times[mine][choices.rows])
-        picked.append(1 / times[mine])
+        weights.append(1 / times[chosen][choices.rows])
+        row_weights.append(1 / times[chosen])
     temperature = fit_temperature(np.concatenate(values), np.concatenate(truth), np.concatenate(weights))
-    right, sure = [], []
-    for repeat, mine in asked:
-        mine_said = answers[repeat][mine]
-        right.append(kind.right(held.truth[mine], mine_said))
-        sure.append(kind.confidence(kind.probabilities(said[repeat][mine] / temperature), mine_said))
+    right, confidence = [], []
+    for repeat, chosen in repeats:
+        answer = answers[repeat][chosen]
+        right.append(kind.right(held.truth[chosen], answer))
+        confidence.append(kind.confidence(kind.probabilities(logits[repeat][chosen] / temperature), answer))
     known = np.asarray(rows.any(0))
-    observed = np.concatenate(picked) * held.counts(known)
-    return Scaled(temperature, np.concatenate(right), np.concatenate(sure), observed, int(known.sum()))
+    observed = np.concatenate(row_weights) * held.counts(known)
+    return _Scaled(temperature, np.concatenate(right), np.concatenate(confidence), observed, int(known.sum()))
 
 
 class _Crossing(NamedTuple):
-    """Each row of the first repeat with what suits the other folds: probabilities, answers, how sure they are, who says so."""
+    """The rows of the first repeat with the calibration fitted on the other folds; `folds` has that calibration by fold."""
 
     held: HeldOut
     rows: BoolArray
     probabilities: Array
     answers: Array
-    sure: FloatArray
-    folds: Mapping[int, Scaled]
+    confidence: FloatArray
+    folds: Mapping[int, _Scaled]
 
     @classmethod
-    def of(cls, held: HeldOut, said: Array, answers: Sequence[Array], fair: BoolArray) -> Self | None:
-        """Return None if no row can be answered fairly."""
+    def of(cls, held: HeldOut, logits: Array, answers: Sequence[Array], fair: BoolArray) -> Self | None:
+        """Return the cross-fitted rows; None if no row can be answered fairly."""
         rows = fair[0]
         if not rows.any():
             return None
-        kind, dealt, n = held.kind, held.folds[0], len(rows)
-        probabilities, sure, folds = np.empty(n, object), np.zeros(n), {}
-        for fold in np.unique(dealt):
-            mine = np.flatnonzero(dealt == fold)
+        kind, fold_of, n = held.kind, held.folds[0], len(rows)
+        probabilities, confidence, folds = np.empty(n, object), np.zeros(n), {}
+        for fold in np.unique(fold_of):
+            inside = np.flatnonzero(fold_of == fold)
             others = np.zeros_like(fair)
-            others[0] = rows & (dealt != fold)
-            apart = np.broadcast_to(dealt == fold, fair.shape)
-            found = _scale(held, said, held.answers_of(said, apart=apart) if kind.several else answers, others)
-            calm = kind.probabilities(said[0][mine] / found.temperature)
-            for place, row in zip(mine, calm, strict=True):
+            others[0] = rows & (fold_of != fold)
+            apart = np.broadcast_to(fold_of == fold, fair.shape)
+            scaled = _scale(held, logits, held.answers_of(logits, apart=apart) if kind.several else answers, others)
+            calibrated = kind.probabilities(logits[0][inside] / scaled.temperature)
+            for place, row in zip(inside, calibrated, strict=True):
                 probabilities[place] = row
-            sure[mine], folds[int(fold)] = kind.confidence(calm, answers[0][mine]), found
-        return cls(held, rows, probabilities, answers[0], sure, folds)
+            confidence[inside], folds[int(fold)] = kind.confidence(calibrated, answers[0][inside]), scaled
+        return cls(held, rows, probabilities, answers[0], confidence, folds)
 
     def crossed(self, target: float) -> Crossed:
-        """Return what becomes of the rows with thresholds for an accuracy."""
+        """Return the results with the thresholds for a target accuracy."""
         unsure, kind, rows = np.zeros(len(self.rows), bool), self.held.kind, self.rows
-        for fold, found in self.folds.items():
-            mine, threshold = self.held.folds[0] == fold, found.threshold(target)
-            unsure[mine] = False if threshold is None else self.sure[mine] < threshold.threshold
+        for fold, scaled in self.folds.items():
+            inside, threshold = self.held.folds[0] == fold, scaled.threshold(target)
+            unsure[inside] = False if threshold is None else self.confidence[inside] < threshold.threshold
         right = kind.right(self.held.truth[rows], self.answers[rows]).astype(bool)
-        stacked = _stacked(list(self.probabilities[rows]), kind.spans)
-        return Crossed(rows, stacked, self.answers[rows], right, unsure[rows])
+        kept = list(self.probabilities[rows])
+        return Crossed(rows, ragged(kept) if kind.spans else np.stack(kept), self.answers[rows], right, unsure[rows])
 
 
-def _choice(held: HeldOut, calm: _Crossing, found: Scaled, target: float) -> ThresholdChoice:
-    """Return what another target would give: its threshold, and what becomes of the rows with those for the other folds."""
-    crossed, threshold = calm.crossed(target), found.threshold(target)
+def _choice(held: HeldOut, crossing: _Crossing, scaled: _Scaled, target: float) -> ThresholdChoice:
+    """Return the threshold for another target, and the cross-fitted results with it."""
+    crossed, threshold = crossing.crossed(target), scaled.threshold(target)
     assert threshold is not None
-    sure, groups = ~crossed.unsure, held.groups[crossed.rows]
-    right = crossed.right[sure].astype(float)
+    answered, groups = ~crossed.unsure, held.groups[crossed.rows]
+    right = crossed.right[answered].astype(float)
     return ThresholdChoice(
         target=target,
         threshold=threshold.threshold,
         reached=threshold.basis == "measured",
-        answered=mean_interval("answered", sure.astype(float), groups),
-        accuracy=mean_interval("accuracy", right, groups[sure], spread=held.spread) if sure.any() else None,
+        answered=mean_interval("answered", answered.astype(float), groups),
+        accuracy=mean_interval("accuracy", right, groups[answered], spread=held.spread) if answered.any() else None,
     )
-
-
-def _stacked(rows: list[FloatArray], spans: bool) -> Array:
-    return ragged(rows) if spans else np.stack(rows)

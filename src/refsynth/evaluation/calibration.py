@@ -1,6 +1,6 @@
-"""Make a model's confidence mean something: one temperature, and the threshold below which it says "unsure".
+"""Calibrates a model's confidence: fits a temperature, and the threshold below which the model abstains ("unsure").
 
-Both are fitted on logits or probabilities of rows that the model was not trained on. Knows nothing of models.
+Both are fitted to rows that the model was not trained on. Knows nothing of models.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from refsynth.bundle.rules import UnsureRule
 from refsynth.core.extras import require
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.kinds.metrics import risk_coverage_of
@@ -21,19 +22,19 @@ ALPHA = 0.1
 
 
 def fit_temperature(logits: FloatArray, truth: IntArray, weights: FloatArray | None = None) -> float:
-    """Return the temperature T that `softmax(logits / T)` is calibrated with (Guo et al., 2017, section 4.2).
+    """Return the temperature T with which `softmax(logits / T)` is calibrated (Guo et al., 2017, section 4.2).
 
-    Minimises the negative log-likelihood over log T within `LIMITS`. Of each row's target, 1 / (N + 2) goes to the strongest
-    class beside the truth, as Platt (1999, section 2.2) does for two classes: otherwise a handful of rows that are all right
-    would drive T to its lower limit, and every later answer to certainty. The effect vanishes as N grows.
+    Minimizes the negative log-likelihood over log T within `LIMITS`. A share 1 / (N + 2) of each row's target goes to the
+    strongest wrong class, as in Platt (1999, section 2.2) for two classes: otherwise a few rows that are all correct would
+    drive T to its lower limit, and every later confidence to 1. The effect vanishes as N grows.
 
     Args:
-        logits: unnormalised log-probabilities [M, K] of held-out rows.
+        logits: unnormalized log-probabilities [M, K] of held-out rows.
         truth: their labels [M].
-        weights: what each counts [M], N in all; 1 if left out. A row that was answered R times counts 1 / R each time.
+        weights: the weight of each [M], N in total; 1 if left out. A row that was predicted R times weighs 1 / R each time.
 
     Returns:
-        T; 1 where the rows say nothing of it (none, or logits that are all equal).
+        T; 1 if there are no rows or all logits are equal.
     """
     logits = np.asarray(logits, float)
     if not len(truth) or not np.ptp(logits, axis=1).any():
@@ -50,15 +51,19 @@ def fit_temperature(logits: FloatArray, truth: IntArray, weights: FloatArray | N
         return float(counts @ (np.logaddexp.reduce(margin * inverse, axis=1) - share * rival * inverse))
 
     optimize = require("scipy.optimize", extra="train")
-    found = optimize.minimize_scalar(loss, bounds=tuple(np.log(LIMITS)), method="bounded", options={"xatol": 1e-6})
-    return float(np.clip(np.exp(found.x), *LIMITS))
+    result = optimize.minimize_scalar(loss, bounds=tuple(np.log(LIMITS)), method="bounded", options={"xatol": 1e-6})
+    return float(np.clip(np.exp(result.x), *LIMITS))
 
 
 class Threshold(NamedTuple):
-    """Answer where the confidence is >= `threshold`, say "unsure" elsewhere.
+    """The model answers if its confidence is at least `threshold`, and abstains otherwise.
 
-    `risk` is the share of wrong answers among the answered rows, `risk_high` its upper bound (one-sided, 90%), `coverage` the
-    share of the `n` rows that is answered. `basis` tells whether the target was met as measured, or not at all (`floor`).
+    Attributes:
+        coverage: share of the rows that are answered.
+        risk: share of wrong answers among the answered rows.
+        risk_high: upper bound of the risk (one-sided, 90%).
+        target: the accuracy asked for on the answered rows.
+        basis: `measured` if the target was reached on these rows, `floor` if not.
     """
 
     threshold: float
@@ -70,11 +75,16 @@ class Threshold(NamedTuple):
     basis: Literal["measured", "floor"]
 
 
+def rule_of(threshold: Threshold) -> UnsureRule:
+    """Return the rule by which a threshold was chosen."""
+    return UnsureRule(accuracy=threshold.target, rows=threshold.n, reached=threshold.basis == "measured")
+
+
 def risk_bound(errors: float, answered: float) -> float:
     """Return the one-sided 90% upper bound on a share of errors (Clopper and Pearson, 1934).
 
-    Counts may be fractions, where a row was answered several times, or is one of several near-copies: the bound is then that of
-    the beta distribution between those of the counts beside them.
+    Counts may be fractions if a row was predicted several times or has near-copies. The beta distribution then interpolates
+    between the bounds of whole counts.
     """
     if errors >= answered:
         return 1.0
@@ -90,24 +100,24 @@ def threshold_of(
     n: int | None = None,
     target: float = TARGET,
 ) -> Threshold:
-    """Return the lowest threshold at which as many answers as `target` asks for were right, if half of the rows are answered.
+    """Return the lowest threshold at which the answers reach the target accuracy and at least half of the rows are answered.
 
-    One rule, whatever the number of rows: at most 1 - target of the answers were wrong as measured, and at least half of the
-    rows (`FLOOR`) are answered, so the model never falls silent. Where no threshold is so, the most confident half is answered.
-    Where all rows can be answered, the threshold is 0: nothing measured speaks for silence.
+    The rule is the same for any number of rows: the measured risk is at most 1 - target, and at least half of the rows
+    (`FLOOR`) are answered, so that the model never abstains everywhere. If no threshold satisfies both, the most confident half
+    is answered. If all rows can be answered, the threshold is 0.
 
-    On new rows this meets the target on average. That it does so for certain is what `risk_high` speaks of; to choose by that
-    bound would answer fewer rows the moment there are enough of them to prove it: see design/024-intervals.md.
+    New rows meet the target on average; `risk_high` bounds the risk with confidence. A rule based on that bound would answer
+    fewer rows as soon as there are enough of them to prove it: see design/024-intervals.md.
 
     Args:
-        right: whether the answers for held-out rows were right [M], M > 0.
+        right: whether each answer on held-out rows was right [M], M > 0.
         confidence: of the answers [M].
-        weights: what each counts as an observation [M]; 1 if left out. Their sum is what bounds rest on.
-        n: the rows that these are answers for; M if left out.
-        target: accuracy wanted on the answered rows, in (0, 1].
+        weights: the weight of each answer [M]; 1 if left out. Bounds count their sum as the number of observations.
+        n: number of rows of these answers; M if left out.
+        target: accuracy asked for on the answered rows, in (0, 1].
 
     Returns:
-        the threshold with what it does to these rows.
+        The threshold with its effect on these rows.
     """
     counts = np.ones(len(right)) if weights is None else np.asarray(weights, float)
     points = [point for point in risk_coverage_of(confidence, right, counts) if point.coverage >= FLOOR - 1e-12]

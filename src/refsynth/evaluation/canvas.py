@@ -1,7 +1,7 @@
-"""What plots are drawn on: a figure that becomes inline SVG, the same string for the same strokes and matplotlib.
+"""Draws figures as inline SVG, deterministic for a version of matplotlib.
 
-Text stays text, so the page's fonts draw it, Chinese included. Ink, grid and series colours are CSS variables of the page with
-fallbacks, so one plot serves light, dark and print. Colours: Okabe and Ito (2008). Knows nothing of what a plot shows.
+Text stays text, so that the page's fonts draw it, Chinese included. Colors are CSS variables of the page with fallbacks, so that
+one plot serves light mode, dark mode and print. Colors: Okabe and Ito (2008). Knows nothing of what a plot shows.
 """
 
 from __future__ import annotations
@@ -57,7 +57,10 @@ PAD = 0.55  # inches below the axes, for ticks and their title
 
 
 def draw(name: str, label: str, width: float, height: float, paint: Callable[[Any], None]) -> str:
-    """Return what `paint` draws on a figure of that many inches; ids begin with `name`, so that plots share a page."""
+    """Return the SVG of what `paint` draws on a figure of `width` by `height` inches.
+
+    Ids begin with `name`, so that several plots can share a page; `label` is read to blind users.
+    """
     logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)  # it announces its cache as a warning
     matplotlib = require("matplotlib", extra="train")
     figures = require("matplotlib.figure", extra="train")
@@ -76,7 +79,7 @@ def draw(name: str, label: str, width: float, height: float, paint: Callable[[An
 
 
 def _adapt(tag: str, name: str) -> str:
-    """Return a tag of matplotlib's with its plot's own ids and the page's fonts and colours."""
+    """Return a tag with ids of its own plot, and the fonts and colors of the page."""
     tag = re.sub(r"\bid=\"", f'id="{name}-', tag)
     tag = re.sub(r"(href=\"|url\()#", rf"\1#{name}-", tag)
     tag = re.sub(r"font-family: [^;\"]*", "font-family: var(--sans, sans-serif)", tag)
@@ -86,7 +89,7 @@ def _adapt(tag: str, name: str) -> str:
 
 
 def axes(figure: Any, *, left: float, bottom: float, right: float = 0.15, top: float = 0.1) -> Any:
-    """Return axes with margins in inches: matplotlib's own layout would measure Chinese text by the wrong font."""
+    """Return axes with margins in inches: matplotlib's own layout would measure Chinese text in the wrong font."""
     width, height = figure.get_size_inches()
     return figure.add_axes((left / width, bottom / height, (width - left - right) / width, (height - bottom - top) / height))
 
@@ -94,14 +97,14 @@ def axes(figure: Any, *, left: float, bottom: float, right: float = 0.15, top: f
 def interval(
     axes: Any, metric: Metric, row: float, *, color: str, marker: str, size: float = 5.5, hollow: bool = False, label: str = ""
 ) -> None:
-    """Draw a metric and its interval, in hundredths, as a mark on a line at the height of a row."""
+    """Draw a metric and its interval, in percent, as a marker on a line at the height of a row."""
     axes.plot([100 * metric.low, 100 * metric.high], [row, row], color=color, linewidth=1.8, solid_capstyle="butt")
     face = {"markerfacecolor": PAGE} if hollow else {}
     axes.plot([100 * metric.value], [row], marker, color=color, markersize=size, label=label, **face)
 
 
 def name_rows(axes: Any, names: Sequence[str]) -> None:
-    """Write each row's name above it: beside it, it would leave no room for the data on a phone."""
+    """Write each row's name above the row: on a phone, there is no room beside it."""
     for row, name in enumerate(names):
         axes.text(0, row - 0.24, short(name), transform=axes.get_yaxis_transform(), va="bottom", backgroundcolor=PAGE)
     axes.set_yticks([])
@@ -111,12 +114,12 @@ def name_rows(axes: Any, names: Sequence[str]) -> None:
 
 
 def legend(axes: Any) -> None:
-    """Write above the axes what its marks stand for, each once."""
+    """Write a legend above the axes, with each label once."""
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
     axes.legend(unique.values(), unique.keys(), loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderpad=0, handlelength=1.6)
 
 
 def margin(names: Sequence[str], font: float) -> float:
-    """Return the inches that the longest of some names takes."""
+    """Return the width of the longest name in inches, with a margin."""
     return 0.25 + max((columns(name) for name in names), default=0) * 0.56 * font / 72

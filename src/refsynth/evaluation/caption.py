@@ -1,4 +1,4 @@
-"""A text made fit for one line of a report. Knows nothing of plots, nor of how a page escapes it."""
+"""Fits a text on one line of a report. Knows nothing of plots and escaping."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ NAME_WIDTH = 38
 
 
 def capital(text: str) -> str:
-    """Return a text with its first letter as a capital."""
+    """Return a text with its first letter capitalized."""
     return text[:1].upper() + text[1:]
 
 
 def columns(text: str) -> int:
-    """Return how many columns a text takes, a Chinese character being two."""
+    """Return the width of a text in columns; a Chinese character takes two."""
     return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
 
 

@@ -1,6 +1,6 @@
-"""Two runs side by side on the rows that both held out: which of them is better, or that it cannot be told.
+"""Compares two runs on the rows that both held out.
 
-Rows of a test file have no part in it. Whoever chooses between runs by them has no test left.
+Test rows are not used: a test set that chooses between runs no longer measures the chosen one.
 """
 
 from __future__ import annotations
@@ -27,30 +27,34 @@ from refsynth.kinds import KINDS
 
 @dataclass(frozen=True)
 class Side:
-    """One run: its held-out rows, its kind of task, and by what factor its scores vary more than rows do."""
+    """The held-out rows of a run, and its configuration."""
 
-    name: str
     rows: Sequence[HeldRow]
     config: RunConfig
 
     @property
     def measure(self) -> str:
-        """What its scores are the mean of: of spans whether a row has just the right ones."""
+        """The name of its score; for token classification, whether all spans of a row are right."""
         kind = KINDS[self.config.task]
         return "exact match" if kind.spans else kind.measure
 
     def score(self, rows: Sequence[HeldRow]) -> Metric:
-        """Return the mean score of some of its rows."""
+        """Return the mean score of some of its rows, with its interval."""
         groups = near_groups([row.text for row in rows])
         return mean_interval(self.measure, _scores(rows), groups, spread=cross_validated(self.config.gate.folds))
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Two runs on the `n` rows, of the same text and label, that both held out.
+    """The comparison of two runs on the rows, with the same text and label, that both held out.
 
-    `own` is each run's score on all rows that it held out, `both` that on the common ones. `gain` is what the second scores above
-    the first there, paired by row. `won` and `lost` count the rows that only the second, and only the first, answers rightly.
+    Attributes:
+        own: each run's score on all its held-out rows.
+        both: each run's score on the common rows.
+        gain: score of the second minus score of the first on the common rows, paired by row.
+        won: number of common rows that only the second answers correctly.
+        lost: number of common rows that only the first answers correctly.
+        n: number of common rows.
     """
 
     names: tuple[str, str]
@@ -63,21 +67,23 @@ class Compared:
 
     @property
     def verdict(self) -> str:
-        """Which is better, as one sentence."""
+        """Which run is better, in two sentences."""
         first, second = self.names
-        found = f"{second} over {first}: {points(self.gain)} on the {counted(self.n, 'row')} that both held out"
+        gain = f"{second} over {first}: {points(self.gain)} on the {counted(self.n, 'row')} that both held out"
         if self.gain.low > 0:
-            return f"{second} is better. {found}."
-        return f"{first} is better. {found}." if self.gain.high < 0 else f"Which is better cannot be told from chance. {found}."
+            return f"{second} is better. {gain}."
+        return (
+            f"{first} is better. {gain}." if self.gain.high < 0 else f"The difference is not distinguishable from chance. {gain}."
+        )
 
 
 def compare_runs(first: Path, second: Path) -> Compared:
     """Compare two runs.
 
     Raises:
-        InputError: one is no finished run, has no held-out rows, or the two have no row or no measure in common.
+        InputError: one is not a finished run or has no held-out rows, or the two have no row or no measure in common.
     """
-    one, other = sides = _side(first), _side(second)
+    one, other = _side(first), _side(second)
     if one.measure != other.measure or one.config.task != other.config.task:
         raise InputError(
             f"{first} and {second} cannot be compared: task {one.config.task} and task {other.config.task}",
@@ -87,17 +93,17 @@ def compare_runs(first: Path, second: Path) -> Compared:
     if not common:
         raise InputError(
             f"{first} and {second} cannot be compared: no row with the same text and label was held out by both",
-            expected="two runs on the same labeled rows, or on rows of which some are the same",
+            expected="two runs with labeled rows in common",
             remedy="refsynth evaluate measures each bundle on a file of its own",
         )
-    mine, theirs = (list(rows) for rows in zip(*common, strict=True))
-    groups = near_groups([row.text for row in mine])
-    pairs = [(here.right, there.right) for here, there in common]
+    ones, others = (list(rows) for rows in zip(*common, strict=True))
+    groups = near_groups([row.text for row in ones])
+    pairs = [(left.right, right.right) for left, right in common]
     return Compared(
         names=(str(first), str(second)),
         own=(one.score(one.rows), other.score(other.rows)),
-        both=(sides[0].score(mine), sides[1].score(theirs)),
-        gain=replace(paired_gain(_scores(mine), _scores(theirs), groups), name="gain"),
+        both=(one.score(ones), other.score(others)),
+        gain=replace(paired_gain(_scores(ones), _scores(others), groups), name="gain"),
         won=pairs.count((False, True)),
         lost=pairs.count((True, False)),
         n=len(common),
@@ -110,21 +116,21 @@ def _side(run: Path) -> Side:
         rows = read_rows(run / FILE)
     except FileNotFoundError as error:
         raise InputError(
-            f"{run}: no held-out rows to compare by ({FILE} is not there)",
-            expected="a finished run that held rows out, of what ships",
-            remedy="run it again; from label names alone, and of a static student, nothing can be compared",
+            f"{run}: no held-out rows to compare by ({FILE} is missing)",
+            expected="a finished run that measured the shipped model on held-out rows",
+            remedy="run it again; runs from label names alone, and static students, cannot be compared",
         ) from error
     except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
         raise damaged(run / FILE, type(error).__name__) from error
     if not rows:
         raise InputError(f"{run / FILE}: no rows", remedy="run the same command again")
-    return Side(str(run), rows, config)
+    return Side(rows, config)
 
 
 def _common(rows: Sequence[HeldRow], others: Sequence[HeldRow]) -> list[tuple[HeldRow, HeldRow]]:
-    """Return the rows of the same text and label, which a run holds once each, in the order of the first run."""
-    there = {(row.text, row.label): row for row in others}
-    return [(row, there[row.text, row.label]) for row in rows if (row.text, row.label) in there]
+    """Return the pairs of rows with the same text and label, in the order of the first run. No run has such a row twice."""
+    by_text = {(row.text, row.label): row for row in others}
+    return [(row, by_text[row.text, row.label]) for row in rows if (row.text, row.label) in by_text]
 
 
 def _scores(rows: Sequence[HeldRow]) -> FloatArray:

@@ -1,6 +1,6 @@
-"""The part of a report on how far a model's confidence can be trusted. Knows nothing of how it is shown, or was calibrated.
+"""The report's section on calibration and abstention. Knows nothing of how it is shown, or how the model was calibrated.
 
-A frozen dataclass of plain values, as those in `sections`; the constructors compute it from arrays of N rows and K labels.
+A frozen dataclass of plain values, as in `sections`; the constructors compute it from arrays of N rows and K labels.
 """
 
 from __future__ import annotations
@@ -10,10 +10,9 @@ from typing import Any, Required, Self, TypedDict, Unpack
 
 import numpy as np
 
-from refsynth.bundle.rules import UnsureRule
 from refsynth.core.intervals import clusters, mean_interval
 from refsynth.core.types import BoolArray, FloatArray, IntArray, Metric
-from refsynth.evaluation.calibration import Threshold
+from refsynth.evaluation.calibration import Threshold, rule_of
 from refsynth.evaluation.sections import Source
 from refsynth.evaluation.wording import WORDING, Over, Wording
 from refsynth.kinds.metrics import (
@@ -33,10 +32,14 @@ CURVE_POINTS = 200
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ThresholdChoice:
-    """What a threshold for another accuracy would give on held-out rows, each with what suits the other folds.
+    """The effect of a threshold for another target accuracy on held-out rows.
 
-    `threshold` is the one that all held-out rows suggest; `reached` whether the `target` was reached there with half of them
-    answered. `answered` is the share of rows answered, `accuracy` that among them (None if there are none).
+    Attributes:
+        target: the accuracy asked for on the answered rows.
+        threshold: fitted on all held-out rows.
+        reached: whether the target was reached on them with at least half of them answered.
+        answered: cross-fitted share of rows answered.
+        accuracy: cross-fitted accuracy on the answered rows; None if there are none.
     """
 
     target: float
@@ -47,10 +50,12 @@ class ThresholdChoice:
 
 
 class CalibrationFields(TypedDict, total=False):
-    """What a calibration is told beside probabilities and truth; the rest is as in `CalibrationReport`.
+    """Arguments of the constructors besides probabilities and truth; those not listed are as in `CalibrationReport`.
 
-    `uncalibrated` are the probabilities at temperature 1. `unsure` [N] are the rows not answered where several thresholds say so,
-    as with two tiers; without a `threshold` it is needed. Rows of one of the `groups` [N] copy each other.
+    Attributes:
+        uncalibrated: the probabilities at temperature 1.
+        unsure: rows that are not answered [N], if no single `threshold` decides, as with two tiers.
+        groups: group numbers of near-duplicate rows [N].
     """
 
     threshold: Required[Threshold | None]
@@ -67,20 +72,28 @@ class CalibrationFields(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationReport:
-    """How far the shipped model's confidence can be trusted, and what it loses or wins by saying "unsure".
+    """The calibration of the shipped model, and the effect of abstaining.
 
-    `error_before` and `error` are the expected calibration error without and with the temperature; `brier` (in [0, 2]) and
-    `log_loss` (in nats), with it, weigh being right and being sure together. `answered` is the share of the `n` rows at or above
-    the threshold, `accuracy` that among them (None if there are none); `threshold` tells how it was chosen, on rows of its own.
-    Where what ships has a threshold that no labeled rows chose, or several, `threshold` and `temperature` are None, and `how`
-    says in a sentence or two what they are and where they come from.
+    In multi-label tasks, an answer is right if it has exactly the right labels; the errors, `brier`, `log_loss` and `bins` are
+    over decisions, one for each row and label, and a bin's confidence is the probability of the label. In token classification
+    they are over the predicted spans.
 
-    Where a row may have any number of labels, an answer is right if it has just the right ones; the errors, `brier`, `log_loss`
-    and `bins` are then over `decisions`, one for each row and label, and a bin's confidence is the probability of the label.
-    Where words have labels they are over the spans that were found. `over` says which. `left_out` counts the held-out rows by
-    which neither temperature nor threshold was chosen: the model that was asked had not met their label, or not read their words.
-    `choices` are what thresholds for other accuracies give on held-out rows. `none` says which texts are marked as about none of
-    the labels, empty where what ships cannot tell.
+    Attributes:
+        temperature: None if no labeled rows chose the threshold, or there are several.
+        error_before: expected calibration error without temperature.
+        error: expected calibration error with it.
+        brier: Brier score, in [0, 2].
+        log_loss: in nats.
+        threshold: None where `temperature` is; else how it was chosen, on rows of its own.
+        answered: share of the `n` rows at or above the threshold.
+        accuracy: accuracy on these rows; None if there are none.
+        decisions: number of decisions, if these are not rows.
+        over: what the decisions are: rows, labels or spans.
+        left_out: number of held-out rows that chose neither temperature nor threshold: the model had not seen their label, or
+            not read all their words.
+        how: where the thresholds come from, in a sentence or two, if `threshold` is None.
+        choices: the effect of thresholds for other accuracies on held-out rows.
+        none: which texts are marked as having none of the labels; empty if the shipped model cannot tell.
     """
 
     temperature: float | None
@@ -104,30 +117,29 @@ class CalibrationReport:
 
     @property
     def rule(self) -> str:
-        """How the threshold was chosen, or what stands for it, as a sentence."""
-        found = self.threshold
-        if found is None:
+        """How the threshold was chosen, as a sentence; else `how`."""
+        if self.threshold is None:
             return self.how
-        rule = UnsureRule(accuracy=found.target, rows=found.n, reached=found.basis == "measured")
-        return rule.sentence(found.threshold, right="right" if self.over == "rows" else "just right")
+        right = "right" if self.over == "rows" else "just right"
+        return rule_of(self.threshold).sentence(self.threshold.threshold, right=right)
 
     @property
     def words(self) -> Wording:
-        """How it is told."""
+        """The words for its decisions."""
         return WORDING[self.over]
 
     @classmethod
-    def of(cls, truth: IntArray, probabilities: FloatArray, **told: Unpack[CalibrationFields]) -> Self:
+    def of(cls, truth: IntArray, probabilities: FloatArray, **fields: Unpack[CalibrationFields]) -> Self:
         """Measure probabilities [N, K] against labels [N]."""
-        loud = told.get("uncalibrated")
+        uncalibrated = fields.get("uncalibrated")
         return cls(
-            error_before=None if loud is None else calibration_error(truth, loud),
+            error_before=None if uncalibrated is None else calibration_error(truth, uncalibrated),
             error=calibration_error(truth, probabilities),
             brier=brier(truth, probabilities),
             log_loss=log_loss(truth, probabilities),
-            bins=tuple(reliability(truth, probabilities, told.get("groups"))),
+            bins=tuple(reliability(truth, probabilities, fields.get("groups"))),
             n=len(truth),
-            **_answered(probabilities.argmax(1) == truth, probabilities.max(1), told),
+            **_answered(probabilities.argmax(1) == truth, probabilities.max(1), fields),
         )
 
     @classmethod
@@ -140,18 +152,26 @@ class CalibrationReport:
         confidence: FloatArray,
         by_row: IntArray,
         over: Over = "labels",
-        **told: Unpack[CalibrationFields],
+        **fields: Unpack[CalibrationFields],
     ) -> Self:
-        """Measure probabilities of decisions against what is so, 0 or 1; whole answers are `right` [N] with a `confidence` [N].
+        """Measure the probabilities of binary decisions.
 
-        The decisions are those of all rows and labels [N, K], or the spans that were found [M]; `by_row` [N] says how many are of
-        each row. Those of one row, or of rows of one of the `groups` [N], are not independent.
+        Decisions of one row, or of rows of one group, are not independent.
+
+        Args:
+            truth: the outcomes, 0 or 1: of all rows and labels [N, K], or of the predicted spans [M].
+            probabilities: of the decisions, in the same shape.
+            right: whether the whole answer to a row is right [N].
+            confidence: of the whole answer [N].
+            by_row: the number of decisions of each row [N].
+            over: what the decisions are.
+            fields: see `CalibrationFields`.
         """
-        marks, flat, loud = truth.ravel(), probabilities.ravel(), told.get("uncalibrated")
+        marks, flat, uncalibrated = truth.ravel(), probabilities.ravel(), fields.get("uncalibrated")
         both = np.stack([1 - flat, flat], 1)
-        bins = reliability_of(flat, marks, np.repeat(clusters(told.get("groups"), len(right)), by_row))
+        bins = reliability_of(flat, marks, np.repeat(clusters(fields.get("groups"), len(right)), by_row))
         return cls(
-            error_before=None if loud is None else distance(reliability_of(loud.ravel(), marks)),
+            error_before=None if uncalibrated is None else distance(reliability_of(uncalibrated.ravel(), marks)),
             error=distance(bins),
             brier=brier(marks, both),
             log_loss=log_loss(marks, both),
@@ -159,24 +179,25 @@ class CalibrationReport:
             n=len(right),
             decisions=truth.size,
             over=over,
-            **_answered(right, confidence, told),
+            **_answered(right, confidence, fields),
         )
 
 
-def _answered(right: BoolArray | IntArray, confidence: FloatArray, told: CalibrationFields) -> dict[str, Any]:
-    """Return what becomes of answers that are right or wrong [N] at each confidence, and of those that are given."""
+def _answered(right: BoolArray | IntArray, confidence: FloatArray, fields: CalibrationFields) -> dict[str, Any]:
+    """Return the risk-coverage curve and the figures on answered rows, with the other fields."""
     curve = risk_coverage_of(confidence, right)
-    unsure, groups, threshold = told.get("unsure"), told.get("groups"), told["threshold"]
+    unsure, groups, threshold = fields.get("unsure"), fields.get("groups"), fields["threshold"]
     if unsure is None:
         assert threshold is not None
         unsure = confidence < threshold.threshold
-    sure = ~unsure
+    answered = ~unsure
     picked = np.unique(np.linspace(0, len(curve) - 1, min(len(curve), CURVE_POINTS)).astype(int))
-    kept = {name: value for name, value in told.items() if name not in ("uncalibrated", "unsure", "groups")}
+    kept = {name: value for name, value in fields.items() if name not in ("uncalibrated", "unsure", "groups")}
+    accuracy = mean_interval("accuracy", right[answered], clusters(groups, len(right))[answered]) if answered.any() else None
     return {
         "temperature": 1.0,
         **kept,
         "curve": tuple(curve[i] for i in picked),
-        "answered": mean_interval("answered", sure, groups),
-        "accuracy": mean_interval("accuracy", right[sure], clusters(groups, len(right))[sure]) if sure.any() else None,
+        "answered": mean_interval("answered", answered, groups),
+        "accuracy": accuracy,
     }

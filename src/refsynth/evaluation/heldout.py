@@ -1,6 +1,6 @@
-"""The held-out rows as a table: what each is, what the model said of it, and how sure it was. The wrong ones come first.
+"""Writes and reads a table of the held-out rows with the model's answers and confidence; wrong answers come first.
 
-They are rows of the training file only. Whoever mends a model by its test rows has no test left.
+It holds only rows of the training file: a test set that is used to improve the model no longer measures it.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ COLUMNS = ("id", *RowPlace._fields, *NEEDED[1:])
 def held_rows(
     rows: Rows, labels: Sequence[str], held: HeldOut | None, logits: Array | None, calibrated: Calibrated
 ) -> list[HeldRow] | None:
-    """Return the held-out rows as what ships answered them, ranked; None where nobody measured what ships on such rows.
+    """Return the held-out rows with the shipped model's answers, ranked; None if it was not measured on held-out rows.
 
     Args:
         rows: the labeled rows.
-        labels: of the task.
-        held: what was found out about the rows when they were held out.
-        logits: what ships said of them [R, N, C].
-        calibrated: how it is calibrated.
+        labels: the task's labels.
+        held: the results of cross-validation.
+        logits: the shipped model's logits on the held-out rows [R, N, C].
+        calibrated: its calibration.
     """
     if held is None or logits is None:
         return None
@@ -48,13 +48,13 @@ def held_rows(
     confidence, unsure = _confidence(held, calibrated, logits[0], answers)
     right, scores = held.kind.right(held.truth, answers), held.kind.scores(held.truth, answers)
     if held.kind.spans:
-        scores = right.astype(float)  # a row's part in span F1 means nothing by itself
-    found = [
+        scores = right.astype(float)  # span F1 is not a mean over rows
+    answered = [
         HeldRow(
             id=example.id,
             text=example.text,
-            label=_said(held, example, held.truth[place], labels),
-            answer=_said(held, example, answers[place], labels),
+            label=_shown(held, example, held.truth[place], labels),
+            answer=_shown(held, example, answers[place], labels),
             confidence=float(confidence[place]),
             unsure=bool(unsure[place]),
             right=bool(right[place]),
@@ -63,13 +63,13 @@ def held_rows(
         )
         for place, example in enumerate(rows.examples)
     ]
-    return ranked(found)
+    return ranked(answered)
 
 
 def _confidence(held: HeldOut, calibrated: Calibrated, logits: Array, answers: Array) -> tuple[FloatArray, BoolArray]:
-    """Return how sure the model was of each answer, and whether it says "unsure" there.
+    """Return the confidence of each answer, and whether the model abstains.
 
-    Both are with what suits the other folds; of rows that took no part in that, with what ships.
+    Both use the temperature and threshold fitted on the other folds; rows that took no part in that use the shipped ones.
     """
     kind, crossed = held.kind, calibrated.crossed
     confidence = np.array(kind.confidence(kind.probabilities(logits / calibrated.temperature), answers), float)
@@ -80,14 +80,14 @@ def _confidence(held: HeldOut, calibrated: Calibrated, logits: Array, answers: A
     return confidence, unsure
 
 
-def _said(held: HeldOut, example: Example, answer: Array, labels: Sequence[str]) -> str:
-    """Return an answer as a person reads it: labels, or the text with all that is in it marked."""
+def _shown(held: HeldOut, example: Example, answer: Array, labels: Sequence[str]) -> str:
+    """Return an answer for people: its labels, or the text with its spans marked."""
     shown = held.kind.shown(answer, labels)
     return write_marks(example.text, places_in(example.text, split_spans(shown))) if held.kind.spans else shown
 
 
 def write_rows(path: Path, rows: Sequence[HeldRow] | None) -> None:
-    """Write the rows as CSV that no spreadsheet takes for formulas; without any no file stays."""
+    """Write the rows as CSV in which no cell is a formula; None removes the file."""
     if rows is None:
         path.unlink(missing_ok=True)
         return
@@ -100,27 +100,24 @@ def _record(row: HeldRow) -> dict[str, str]:
 
 
 def read_rows(path: Path) -> list[HeldRow]:
-    """Return what `write_rows` wrote.
+    """Return the rows of a file that `write_rows` wrote.
 
     Raises:
         OSError: the file cannot be read.
-        ValueError: it has been changed into something else.
+        ValueError: it has been changed, and is no such file.
     """
     with opened(path) as data, io.TextIOWrapper(data, encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
-        if not {*NEEDED} <= {*(reader.fieldnames or ())}:  # files of earlier versions do not say where rows are
+        if not {*NEEDED} <= {*(reader.fieldnames or ())}:  # earlier versions wrote no columns on the place of a row
             raise ValueError(f"columns {', '.join(reader.fieldnames or ())}")
         return [_row(record) for record in reader]
 
 
 def _row(record: dict[str, str]) -> HeldRow:
     if None in record.values():
-        raise ValueError("a row that is cut off")
+        raise ValueError("a truncated row")
     return HeldRow(
-        id=restored(record["id"]),
-        text=restored(record["text"]),
-        label=restored(record["label"]),
-        answer=restored(record["answer"]),
+        **{name: restored(record[name]) for name in ("id", "text", "label", "answer")},
         confidence=float(record["confidence"]),
         unsure=record["unsure"] == "yes",
         right=record["right"] == "yes",

@@ -1,4 +1,4 @@
-"""The leakage guard: training rows, drafts or real, that resemble rows of the test file."""
+"""The leakage guard: finds drafts and training rows that resemble rows of the test file."""
 
 from __future__ import annotations
 
@@ -7,22 +7,26 @@ from typing import NamedTuple
 
 from refsynth.core.pair import split_pair
 from refsynth.core.types import Example
-from refsynth.data.text import NEAR, Nearest, nearest_of, nearest_overlap, normalise
+from refsynth.data.text import NEAR, Nearest, nearest_of, nearest_overlap, normalize
 
 LEAKED = "resembles a test row"
-"""Why a draft is left out."""
+"""The reason for which such a draft is dropped."""
 
 
 def leaked(drafts: Sequence[Example], test_texts: Sequence[str]) -> list[str]:
-    """Return the ids of the drafts that are an exact or near duplicate of a test text."""
+    """Return the ids of the drafts that are exact or near duplicates of a test text."""
     overlap = nearest_overlap([draft.text for draft in drafts], test_texts)
     return [draft.id for draft, share in zip(drafts, overlap, strict=True) if share >= NEAR]
 
 
 class Shared(NamedTuple):
-    """The place of a test text among those given, the id of the training row that it is most like, and how much, in [0, 1].
+    """A test text that resembles a training row.
 
-    `same` says that nothing but case and white space differs (see `normalise`).
+    Attributes:
+        place: its position among the test texts.
+        train: the id of the most similar training row.
+        alike: their similarity, in [0, 1].
+        same: whether they differ only in case and white space (see `normalize`).
     """
 
     place: int
@@ -32,26 +36,26 @@ class Shared(NamedTuple):
 
 
 def shared_rows(texts: Sequence[str], train: Sequence[Example], *, language: str) -> list[Shared]:
-    """Return the test texts that are an exact or near duplicate of a training row, in their order.
+    """Return the test texts that are exact or near duplicates of a training row, in their order.
 
-    Pairs are as similar as the less similar of their halves: one premise with two hypotheses makes two different pairs.
+    Pairs are as similar as their less similar halves: one premise with two hypotheses makes two different pairs.
     """
     known: dict[str, Example] = {}
     for example in train:
-        known.setdefault(normalise(example.text), example)
+        known.setdefault(normalize(example.text), example)
     near = _nearest(texts, [example.text for example in train], language)
-    found = []
+    shared = []
     for place, text in enumerate(texts):
-        if (twin := known.get(normalise(text))) is not None:
-            found.append(Shared(place, twin.id, 1.0, True))
+        if (twin := known.get(normalize(text))) is not None:
+            shared.append(Shared(place, twin.id, 1.0, True))
         elif near.overlap[place] >= NEAR:
-            found.append(Shared(place, train[near.place[place]].id, float(near.overlap[place]), False))
-    return found
+            shared.append(Shared(place, train[near.place[place]].id, float(near.overlap[place]), False))
+    return shared
 
 
 def _nearest(texts: Sequence[str], against: Sequence[str], language: str) -> Nearest:
-    halves = [[split_pair(text) for text in some] for some in (texts, against)]
-    if not all(pair for some in halves for pair in some):
+    pairs = [[split_pair(text) for text in column] for column in (texts, against)]
+    if not all(pair for column in pairs for pair in column):
         return nearest_of([texts], [against], language=language)
-    mine, other = ([[pair[side] for pair in some if pair] for side in (0, 1)] for some in halves)
-    return nearest_of(mine, other, language=language)
+    halves, others = ([[pair[side] for pair in column if pair] for side in (0, 1)] for column in pairs)
+    return nearest_of(halves, others, language=language)

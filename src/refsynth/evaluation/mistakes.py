@@ -1,4 +1,4 @@
-"""The part of a report on single rows: which held-out rows the model gets wrong. Knows nothing of how they are shown."""
+"""The report's section on mistakes: the held-out rows that the model gets wrong. Knows nothing of how they are shown."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from dataclasses import dataclass
 from typing import Self
 
 SHOWN = 10
-"""Wrong rows that a report shows; the file has all rows."""
-
+"""Mistakes in a report; the file has all rows."""
 
 _OF_LINES = (".jsonl", ".ndjson", ".json", ".txt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeldRow:
-    """A row of the training file as a model answered it that had not learned from it.
+    """A row of the training file, answered by a model that was not trained on it.
 
-    `label` is what the row has and `answer` what the model said, as a person reads them. `confidence` is that of the whole
-    answer, `score` the row's part in the figure of merit, in [0, 1]. `file`, `sheet_row` and `own_id` say where a person finds
-    it: empty where nobody knows.
+    Attributes:
+        label: the row's label, as shown to people.
+        answer: the model's answer, as shown to people.
+        confidence: of the whole answer.
+        unsure: whether the model abstains.
+        score: the row's contribution to the main figure, in [0, 1].
+        sheet_row: the row of the spreadsheet, or the line.
+        own_id: the user's id of the row, or empty.
     """
 
     id: str
@@ -36,16 +40,16 @@ class HeldRow:
 
     @property
     def where(self) -> str:
-        """Where a person finds it, e.g. `T-12, sheet row 83`; empty where nobody knows."""
+        """Where a person finds the row, such as `T-12, sheet row 83`; empty if unknown."""
         unit = "line" if self.file.lower().endswith(_OF_LINES) else "sheet row"
         return ", ".join([*filter(None, [self.own_id]), *([] if self.sheet_row is None else [f"{unit} {self.sheet_row}"])])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mistakes:
-    """The wrong ones of `n` held-out rows: how many, and the first of them. The most confident mistake comes first.
+    """The mistakes on `n` held-out rows: their number, and the most confident of them.
 
-    Such a row teaches most: its label is wrong, its class is described badly, or the model needs more rows like it.
+    Confident mistakes tell most: the label is wrong, the class is badly described, or the model needs more such rows.
     """
 
     n: int
@@ -54,12 +58,12 @@ class Mistakes:
 
     @classmethod
     def of(cls, rows: Sequence[HeldRow]) -> Self:
-        """Take the first wrong ones of ranked rows."""
+        """Take the first mistakes of ranked rows."""
         wrong = [row for row in rows if not row.right]
         return cls(n=len(rows), wrong=len(wrong), rows=tuple(wrong[:SHOWN]))
 
 
 def ranked(rows: Sequence[HeldRow]) -> list[HeldRow]:
-    """Return the rows with the most confident mistakes first and the most confident right ones last."""
+    """Return the rows with the most confident mistakes first and the most confident right answers last."""
     wrong = sorted((row for row in rows if not row.right), key=lambda row: -row.confidence)
     return wrong + sorted((row for row in rows if row.right), key=lambda row: row.confidence)

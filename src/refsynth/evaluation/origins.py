@@ -1,4 +1,4 @@
-"""The parts of a report on what a model was made from: drafts, rows, files. Frozen dataclasses of plain values."""
+"""The report's sections on the data behind a model: drafts, rows, files. Frozen dataclasses of plain values."""
 
 from __future__ import annotations
 
@@ -26,8 +26,11 @@ class DraftCount:
 class Diversity:
     """How varied a set of `n` texts is.
 
-    Shares of distinct words and word pairs (Li et al., 2016); the mean BLEU of a text against all others (self-BLEU, Zhu et al.,
-    2018); the mean overlap of a text with its nearest neighbour in the set.
+    Attributes:
+        distinct_1: share of distinct words (Li et al., 2016).
+        distinct_2: share of distinct word pairs.
+        self_bleu: mean BLEU of a text against all others (Zhu et al., 2018).
+        nearest_overlap: mean similarity of a text to its nearest neighbor in the set.
     """
 
     name: str
@@ -40,9 +43,9 @@ class Diversity:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:
-    """Share of `n` real rows that have one of `drafts` drafts nearer than their k-th nearest other real row (Naeem et al., 2020).
+    """Share of `n` real rows with one of `drafts` drafts nearer than their k-th nearest real row (Naeem et al., 2020).
 
-    `expected` is what as many drafts from the distribution of the real rows would come to.
+    `expected` is the share that as many drafts from the distribution of the real rows would cover.
     """
 
     value: float
@@ -54,7 +57,7 @@ class Coverage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoreHistogram:
-    """Counts of one scorer's scores between B + 1 `edges`, of kept and of dropped drafts."""
+    """The histogram of one scorer's scores of kept and of dropped drafts, with B + 1 `edges`."""
 
     scorer: str
     edges: tuple[float, ...]
@@ -74,9 +77,15 @@ class ScoreHistogram:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftRound:
-    """What a round of drafts brought, with those before it: held-out accuracy with drafts, and its gain over real rows only.
+    """The drafts of all rounds up to this one.
 
-    How varied the drafts are, and the share of the real rows that they cover.
+    Attributes:
+        asked: number of drafts requested.
+        kept: number of drafts that passed the filter.
+        accuracy: on held-out rows, with drafts.
+        gain: over real rows only.
+        distinct_2: share of distinct word pairs.
+        used: whether the run uses them.
     """
 
     number: int
@@ -92,10 +101,14 @@ class DraftRound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RewardTurn:
-    """What the texts of a turn of reinforcement came to.
+    """The texts of one turn of reinforcement learning.
 
-    Mean reward on the scale of the first turn, mean gain of the sound ones in nats of held-out loss, shares of faulty ones and of
-    distinct word pairs, and nats per token from the reference.
+    Attributes:
+        reward: mean reward, on the scale of the first turn.
+        gain: mean gain of the valid texts, in nats of held-out loss.
+        faulty: share of invalid texts.
+        distinct_2: share of distinct word pairs.
+        kl: divergence from the reference, in nats per token.
     """
 
     reward: float
@@ -107,7 +120,7 @@ class RewardTurn:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reinforced:
-    """The turns of the policy that one half of the folds rewarded."""
+    """The turns of the policy that was rewarded by one half of the folds."""
 
     half: str
     turns: tuple[RewardTurn, ...]
@@ -115,11 +128,17 @@ class Reinforced:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drafts:
-    """What the reference wrote and what became of it.
+    """The drafts that the reference wrote.
 
-    `dropped` counts by reason. `best` and `worst` are kept drafts at both ends of the ranking; `rejected` are dropped ones.
-    `seeds` maps the ids that provenance shows to their texts. `agreement` is the share of parsed drafts whose label a model of
-    the real rows confirms.
+    Attributes:
+        asked: number of drafts requested.
+        parsed: number of drafts parsed.
+        kept: number of drafts that passed the filter.
+        dropped: number of dropped drafts by reason.
+        agreement: share of parsed drafts whose label a model trained on real rows confirms.
+        best: kept drafts with the highest ranks.
+        worst: kept drafts with the lowest ranks.
+        seeds: the texts of the ids in the drafts' provenance.
     """
 
     reference: str
@@ -143,10 +162,13 @@ class Drafts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drafting:
-    """What a run wanted in the way of drafts, as its sections cannot tell.
+    """The drafts that a run requested, which its other sections do not tell.
 
-    `wanted` counts those that task.yaml asks for; `hindrance` says why none of them was written, empty where some were; `pool`
-    counts the unlabeled texts that joined them; `rows` are the real rows that the bundle learned from.
+    Attributes:
+        wanted: number of drafts in task.yaml.
+        rows: number of real rows that the bundle learned from.
+        hindrance: why no draft was written; empty if some were.
+        pool: number of unlabeled texts that joined the drafts.
     """
 
     wanted: int
@@ -157,7 +179,7 @@ class Drafting:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skipped:
-    """Rows of a file that were left out, by reason, with their row numbers."""
+    """The rows of a file that were left out for one reason."""
 
     reason: str
     rows: tuple[int, ...]
@@ -177,7 +199,7 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FoldFigures:
-    """A fold of the real rows: how many it holds out, and how many drafts with them because they had seen one of them."""
+    """A fold: its number of held-out real rows, and of drafts held out with them because their prompts showed such a row."""
 
     rows: int
     drafts_held_out: int | None = None
@@ -185,9 +207,12 @@ class FoldFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pretraining:
-    """What a model learnt from unlabelled `texts`: perplexity on `held` others, of masked words for an encoder.
+    """The pretraining of a model on unlabeled texts.
 
-    `gain` is that of frozen embeddings on held-out real rows; `used` whether the run went on with what was learnt.
+    Attributes:
+        held: number of other texts, on which perplexity is measured (of masked words for an encoder).
+        gain: of frozen embeddings, on held-out real rows.
+        used: whether the run uses the pretrained model.
     """
 
     model: str
@@ -201,7 +226,7 @@ class Pretraining:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Data:
-    """The user's rows: files, real training rows per label, folds, and what a user has to know about them."""
+    """The user's data: files, number of training rows per label, folds, and notes."""
 
     files: tuple[DataFile, ...]
     per_label: Mapping[str, int] = field(default_factory=dict)
@@ -212,7 +237,7 @@ class Data:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
-    """Something that the run depends on or made: a file, a model, the bundle. `detail` is a version, a licence or a size."""
+    """An input or output of the run: a file, a model, the bundle. `detail` is a version, a license or a size."""
 
     name: str
     sha256: str
@@ -221,7 +246,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A step of the run with the time it took when it was last made."""
+    """A step of the run, with the time of its last execution."""
 
     name: str
     seconds: float
@@ -230,7 +255,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
-    """Enough to make the run again. `found` tells, a line each, which hyper-parameters a search found."""
+    """All that is needed to repeat the run. `found` has one line for each hyperparameter search."""
 
     command: str
     seeds: Mapping[str, int]

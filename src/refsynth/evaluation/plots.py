@@ -1,6 +1,6 @@
-"""The plots of a report, a function each: values in, inline SVG out. What they are drawn on is `canvas`.
+"""The plots of a report: each function takes values and returns inline SVG, drawn on a `canvas`.
 
-Series differ in shape or hatching as well as in colour.
+Series differ in shape or hatching as well as in color.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def results(systems: Sequence[System]) -> str:
 
 
 def gate(comparisons: Sequence[Comparison], *, measure: str = "accuracy") -> str:
-    """Draw the score of each learner without and with drafts, and beside it the paired gain; some have no drafts."""
+    """Draw the score of each learner without and, if measured, with drafts, and beside it the paired gain."""
     names = [line.learner for line in comparisons]
 
     def paint(figure: Any) -> None:
@@ -61,7 +61,7 @@ def gate(comparisons: Sequence[Comparison], *, measure: str = "accuracy") -> str
 
 
 def reliability(bins: Sequence[ReliabilityBin], words: Wording = WORDING["rows"]) -> str:
-    """Draw how often decisions are right, with its 95% interval, against their confidence, by bin; below, how many there are."""
+    """Draw the accuracy of decisions, with its 95% interval, by bins of confidence; below it the size of each bin."""
 
     def paint(figure: Any) -> None:
         axes = canvas.axes(figure, left=0.6, bottom=1.35)
@@ -88,7 +88,7 @@ def reliability(bins: Sequence[ReliabilityBin], words: Wording = WORDING["rows"]
 
 
 def risk_coverage(calibration: CalibrationReport) -> str:
-    """Draw the error among answered rows over the share of rows answered, with the threshold's place."""
+    """Draw the error on answered rows over the share of rows answered, and mark the threshold."""
     chosen = calibration.threshold
     allowed = 0.0 if chosen is None else 100 * (1 - chosen.target)
     risk = [100 * point.risk for point in calibration.curve]
@@ -112,7 +112,7 @@ def risk_coverage(calibration: CalibrationReport) -> str:
 
 
 def scores(histogram: ScoreHistogram, number: int) -> str:
-    """Draw one scorer's scores of kept and dropped drafts; `number` tells the plots of a page apart."""
+    """Draw the histogram of a scorer's scores of kept and dropped drafts; `number` makes its ids unique on the page."""
 
     def paint(figure: Any) -> None:
         axes = canvas.axes(figure, left=0.55, bottom=PAD, top=0.3)
@@ -130,21 +130,21 @@ def scores(histogram: ScoreHistogram, number: int) -> str:
 
 
 def reinforcement(policies: Sequence[Reinforced]) -> str:
-    """Draw the mean reward of each policy's turns, and below it how far each is from the reference where that is known."""
-    apart = any(turn.kl is not None for policy in policies for turn in policy.turns)
+    """Draw the mean reward of each policy by turn, and below it the divergence from the reference, if known."""
+    has_kl = any(turn.kl is not None for policy in policies for turn in policy.turns)
 
     def paint(figure: Any) -> None:
-        panels = figure.subplots(2 if apart else 1, 1, sharex=True, squeeze=False)[:, 0]
+        panels = figure.subplots(2 if has_kl else 1, 1, sharex=True, squeeze=False)[:, 0]
         figure.subplots_adjust(left=0.11, right=0.97, top=0.9, bottom=0.14)
         for policy, color, marker in zip(policies, (BLUE, ORANGE), "os", strict=False):
             number = range(1, len(policy.turns) + 1)
             style = {"color": color, "marker": marker, "markersize": 4.5, "linewidth": 1.4, "label": f"{policy.half} half"}
             panels[0].plot(number, [turn.reward for turn in policy.turns], **style)
-            if apart:
+            if has_kl:
                 panels[1].plot(number, [turn.kl or 0.0 for turn in policy.turns], **style)
         panels[0].axhline(0, color=MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         panels[0].set_ylabel("mean reward")
-        if apart:
+        if has_kl:
             panels[1].set_ylabel("KL, nats per token")
         panels[-1].set_xlabel("turn")
         panels[-1].xaxis.get_major_locator().set_params(integer=True)
@@ -152,11 +152,11 @@ def reinforcement(policies: Sequence[Reinforced]) -> str:
             panel.grid(visible=True, axis="y")
         canvas.legend(panels[0])
 
-    return canvas.draw("reinforcement", "Reward of each turn of reinforcement", 5.2, 3.6 if apart else 2.4, paint)
+    return canvas.draw("reinforcement", "Reward of each turn of reinforcement", 5.2, 3.6 if has_kl else 2.4, paint)
 
 
 def frontier(variants: Sequence[Variant]) -> str:
-    """Draw the forms of a model by size and latency, the share of macro-F1 that each keeps beside its name."""
+    """Draw the forms of a model by size and latency, with the share of macro-F1 that each keeps."""
     timed = [variant for variant in variants if variant.p50_ms is not None]
 
     def paint(figure: Any) -> None:
@@ -177,7 +177,7 @@ def frontier(variants: Sequence[Variant]) -> str:
 
 
 def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
-    """Draw the confusion matrix [K, K]: the darker a cell, the larger its share of its row. Cells of count 0 are left out."""
+    """Draw the confusion matrix [K, K]. A darker cell is a larger share of its row; cells of count 0 are empty."""
     k = len(labels)
     size = max(2.0, min(8.0, 0.25 * k))
     font = min(8.5, 58 * size / k)
@@ -195,8 +195,8 @@ def confusion(labels: Sequence[str], counts: Sequence[Sequence[int]]) -> str:
                     axes.add_artist(patches.Rectangle((j + 0.04, i + 0.04), 0.92, 0.92, color=color, alpha=shade, linewidth=0))
         axes.set(xlim=(0, k), ylim=(k, 0))
         axes.set_yticks([i + 0.5 for i in range(k)], names, fontsize=font)
-        marked = range(k) if k <= CROWDED else range(4, k, 5)
-        axes.set_xticks([i + 0.5 for i in marked], [str(i + 1) for i in marked], fontsize=7)
+        ticks = range(k) if k <= CROWDED else range(4, k, 5)
+        axes.set_xticks([i + 0.5 for i in ticks], [str(i + 1) for i in ticks], fontsize=7)
         axes.tick_params(length=0, labeltop=True, labelbottom=False)
         axes.set_xlabel("predicted (numbers as on the left)")
         for edge in range(0, k + 1, 5):

@@ -1,6 +1,6 @@
-"""A report as HTML and Markdown: templates filled with the report's values, plots and a few derived lists.
+"""Renders a report as HTML or Markdown: fills a template with the report's values, plots and a few derived lists.
 
-The templates decide what is shown and how; here are only the values, the number formats, and how text of strangers is made safe.
+The templates decide what is shown. This module has the values, the number formats, and the escaping of user text.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from refsynth.core.extras import require
 from refsynth.core.intervals import INTERVALS
 from refsynth.core.kinds import TASK_KINDS
 from refsynth.core.markup import markdown, one_line
-from refsynth.core.types import Metric
 from refsynth.evaluation import plots
 from refsynth.evaluation.advice import advise, top_confusions
 from refsynth.evaluation.caption import capital
@@ -27,10 +26,10 @@ TABLE_MATRIX = 12
 WEAKEST = 12
 ROWS_LISTED = 12
 ABSENT = {
-    "results": "no system was measured, for want of labelled rows",
-    "gate": "there were no drafts, or no labelled rows to test them on",
-    "classes": "no labelled rows were held out to count mistakes on",
-    "calibration": "no labelled rows were held out to compare confidence with",
+    "results": "there were no labeled rows to measure a system on",
+    "gate": "there were no drafts, or no labeled rows to test them on",
+    "classes": "no labeled rows were held out to count mistakes on",
+    "calibration": "no labeled rows were held out to compare confidence with",
     "data": "no data file was read",
     "compression": "the model is served as it was trained",
     "lineage": "it was not recorded",
@@ -43,7 +42,7 @@ def render_html(report: Report) -> str:
 
 
 def render_markdown(report: Report) -> str:
-    """Return the report as Markdown, tables in place of plots."""
+    """Return the report as Markdown, with tables instead of plots."""
     return _fill("report.md.j2", report, escape=False)
 
 
@@ -64,7 +63,7 @@ def _escaped(shorten: Callable[..., str]) -> Callable[..., str]:
 
 
 def _context(report: Report, markup: Callable[[str], Any] | None) -> dict[str, Any]:
-    """Return the names that the templates use; plots only where there is a `markup` type to carry them."""
+    """Return the variables of the templates; plots only if there is a `markup` type for SVG."""
     measured, state = report.classes.rows if report.classes else (), state_of(report)
     return {
         "report": report,
@@ -88,13 +87,10 @@ def _context(report: Report, markup: Callable[[str], Any] | None) -> dict[str, A
 
 def _plots(report: Report) -> dict[str, str]:
     drawn = {}
-    alike = (
-        [system for system in report.results.systems if system.score and system.score.n == report.results.n]
-        if report.results
-        else ()
-    )
-    if alike:
-        drawn["results"] = plots.results(alike)
+    if report.results:
+        comparable = [system for system in report.results.systems if system.score and system.score.n == report.results.n]
+        if comparable:
+            drawn["results"] = plots.results(comparable)
     if report.gate and report.gate.with_drafts:
         drawn["gate"] = plots.gate(report.gate.comparisons, measure=report.gate.measure)
     if report.classes and report.classes.confusion and len(report.classes.rows) > TABLE_MATRIX:
@@ -112,21 +108,13 @@ def _plots(report: Report) -> dict[str, str]:
 
 
 def cut(value: str, limit: int = LONGEST_TEXT) -> str:
-    """Return a text on one line, cut visibly at `limit` characters."""
+    """Return a text on one line; a longer one is cut at `limit` characters, and the cut is shown."""
     line = one_line(value)
     return line if len(line) <= limit else f"{line[:limit].rstrip()}… (+{len(line) - limit:,} characters)"
 
 
-def _percent(value: float, digits: int = 1) -> str:
-    return f"{100 * value:.{digits}f}"
-
-
-def _range(metric: Metric) -> str:
-    return f"[{100 * metric.low:.1f}–{100 * metric.high:.1f}]"
-
-
 def _significant(value: float) -> str:
-    """Return three significant digits, with thousands separated."""
+    """Return a number with three significant digits and thousands separators."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
@@ -139,8 +127,8 @@ FORMATS: Mapping[str, Callable[..., str]] = {
     "text": cut,
     "capital": capital,
     "label": lambda value: cut(value, LONGEST_LABEL),
-    "percent": _percent,
-    "range": _range,
+    "percent": lambda value, digits=1: f"{100 * value:.{digits}f}",
+    "range": lambda metric: f"[{100 * metric.low:.1f}–{100 * metric.high:.1f}]",
     "points": points,
     "significant": _significant,
     "row_list": _row_list,

@@ -1,8 +1,8 @@
-"""The parts of a report on how well models do: systems, the gate, labels, forms. Knows nothing of how they are shown.
+"""The report's sections on how good the models are: systems, gate, labels, forms. Knows nothing of how they are shown.
 
-Frozen dataclasses of plain values, one class a section. Shares, accuracies and scores are in [0, 1] and gains are differences of
-those; sizes are in MB (10^6 bytes); times are in the unit that the field's name ends with. The `of` constructors compute a
-section from arrays of N rows and K labels.
+Frozen dataclasses of plain values, one class per section. Shares, accuracies and scores are in [0, 1], and gains are
+differences of these; sizes are in MB (10^6 bytes); a time's unit is the suffix of the field's name. The `of` constructors
+compute a section from arrays of N rows and K labels.
 """
 
 from __future__ import annotations
@@ -19,9 +19,12 @@ Source = Literal["test file", "cross-validation"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class System:
-    """A line of the results table; speed is of a batch on this machine's CPU. `detail` says in a few words what it is.
+    """A line of the results table.
 
-    `shipped` is the one in the bundle, `usual` the one that reads nothing and gives the most frequent answer.
+    Attributes:
+        texts_per_second: in batches on this machine's CPU.
+        shipped: whether it is the one in the bundle.
+        usual: whether it is the baseline that always gives the most frequent answer.
     """
 
     name: str
@@ -41,7 +44,7 @@ class System:
 
     @property
     def score(self) -> Metric | None:
-        """The figure that systems are compared by."""
+        """The figure by which systems are compared."""
         return self.accuracy or self.f1_per_row or self.span_f1
 
 
@@ -55,14 +58,14 @@ FIGURES: Mapping[str, str] = {
     "macro_f1": "macro-F1",
     "exact_match": "exact match",
 }
-"""The figures of a `System` and what they are called, in the order in which they are shown."""
+"""The figures of a `System` and their names, in the order in which they are shown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Results:
-    """Systems side by side on the same `n` rows: of the test file named `file`, or of all folds when each was held out.
+    """The systems measured on the same `n` rows: of the test file named `file`, or of all held-out folds.
 
-    `crossed` is the figure of what ships on the rows of all folds where the systems were measured on a test file.
+    `crossed` is the shipped model's cross-validated figure, if the systems were measured on a test file.
     """
 
     systems: tuple[System, ...]
@@ -74,7 +77,7 @@ class Results:
     @property
     def figures(self) -> dict[str, str]:
         """The names of the figures that the systems have, by field."""
-        return {field: name for field, name in FIGURES.items() if any(getattr(each, field) for each in self.systems)}
+        return {field: name for field, name in FIGURES.items() if any(getattr(system, field) for system in self.systems)}
 
     @property
     def shipped(self) -> System | None:
@@ -84,7 +87,7 @@ class Results:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One learner: its score on held-out real rows without drafts and, where it learnt from any, with them; the gain by row."""
+    """A learner's score on held-out real rows without drafts; with drafts, if it was trained with any; and the paired gain."""
 
     learner: str
     real: Metric
@@ -94,11 +97,16 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gate:
-    """Whether drafts are used, by whom, and why. `learner` is the one that ships; `reason` is a sentence without full stop.
+    """Whether drafts are used, which learner ships, and why.
 
-    `comparisons` has every learner that was measured. `passed_over` says why one that measured better does not ship; empty where
-    none did. `measure` names the score that the comparisons are made in. `chance` is the probability of a gain like that of the
-    learner that ships, for any learner, if drafts had no effect; drafts are used where it is at most `false_accepts`.
+    Attributes:
+        accepted: whether drafts are used.
+        reason: a sentence without full stop.
+        repeats: number of times that the rows were split into folds.
+        passed_over: why a learner that measured better does not ship; empty if none did.
+        measure: the name of the score that is compared.
+        chance: probability that some learner has a gain like the shipped one's if drafts had no effect.
+        false_accepts: drafts are used if `chance` is at most this.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -114,21 +122,18 @@ class Gate:
 
     @property
     def with_drafts(self) -> tuple[Comparison, ...]:
-        """The learners that were measured with drafts too."""
+        """The learners that were also measured with drafts."""
         return tuple(line for line in self.comparisons if line.gain is not None)
 
     @property
     def gain(self) -> Metric | None:
-        """What drafts bring to the learner that ships."""
+        """The gain from drafts of the learner that ships."""
         return next((line.gain for line in self.comparisons if line.learner == self.learner), None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassRow:
-    """Figures of one label. `support` counts its rows among those measured.
-
-    `threshold` is the probability from which on it is said, where a row may have any number of labels.
-    """
+    """The figures of one label. `support` counts its rows; `threshold` is its decision threshold in multi-label tasks."""
 
     label: str
     precision: float
@@ -140,9 +145,9 @@ class ClassRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Classes:
-    """The shipped model by label, and its confusion counts [K, K]: rows are the truth, columns the prediction.
+    """The shipped model's figures by label, and its confusion counts [K, K]: rows are the truth, columns the predictions.
 
-    There are no such counts where a row may have any number of labels: none of them is taken for another.
+    Multi-label tasks have no confusion counts.
     """
 
     rows: tuple[ClassRow, ...]
@@ -164,16 +169,16 @@ class Classes:
 
     @classmethod
     def of_marks(
-        cls, labels: Sequence[str], truth: IntArray, said: IntArray, *, thresholds: Sequence[float], source: Source
+        cls, labels: Sequence[str], truth: IntArray, predicted: IntArray, *, thresholds: Sequence[float], source: Source
     ) -> Self:
-        """Count from marks of 0 and 1 [N, K]; `thresholds` [K] may be empty."""
-        return cls.of_table(labels, per_label(truth, said), thresholds=thresholds, source=source, n=len(truth))
+        """Count from indicator matrices [N, K]; `thresholds` [K] may be empty."""
+        return cls.of_table(labels, per_label(truth, predicted), thresholds=thresholds, source=source, n=len(truth))
 
     @classmethod
     def of_table(
         cls, labels: Sequence[str], table: PerClass, *, thresholds: Sequence[float] = (), source: Source, n: int
     ) -> Self:
-        """Take the figures of labels none of which is taken for another; `thresholds` [K] may be empty."""
+        """Take the figures of each label, without confusion counts; `thresholds` [K] may be empty."""
         columns = zip(labels, *(column.tolist() for column in table), strict=True)
         least: list[float | None] = [*thresholds] or [None] * len(labels)
         return cls(
@@ -189,11 +194,14 @@ class Classes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
-    """One form of the shipped model; latency is of one text at a time. `kept` is its macro-F1 as a share of the whole model's.
+    """One form of the shipped model.
 
-    `range` is where that lies, lower and upper end, of the one that ships: at which confidence the section says.
-
-    `score` is what the gate measures: accuracy where each row has one label.
+    Attributes:
+        p50_ms: median latency of single texts.
+        texts_per_second: in batches.
+        score: the gate's measure, such as accuracy.
+        kept: its macro-F1 as a share of the whole model's.
+        range: interval of `kept`, for the form that ships; a note states its confidence.
     """
 
     name: str
@@ -208,10 +216,10 @@ class Variant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cascade:
-    """The certificate of a cascade, tested on `n` unlabelled texts: see `compress.cascade`.
+    """The certificate of a cascade, tested on `n` unlabeled texts, see `compress.cascade`.
 
-    `answered` is the share of them that the static tier answers, `disagreed` the share that it answers otherwise than the model.
-    `void` tells whether the test rows are drawn otherwise; None where there are none.
+    `answered` is the share of them that the static tier answers, `disagreed` the share on which it contradicts the model. `void`
+    tells whether the test rows are distributed differently; None without test rows.
     """
 
     alpha: float
@@ -228,10 +236,14 @@ class Cascade:
 class Compression:
     """The forms of the shipped model.
 
-    `student` and `rival` are how often the static student, and TF-IDF taught the same, say what the model says of texts that none
-    of them was trained on. `reason` says why the model ships alone although tiers were asked for.
-    `asked` is the contract in words, empty where there is none, `met` whether the shipped form keeps it, and `choice` how it was
-    chosen. `notes` are sentences on what is kept: how it was measured, or why it cannot be told.
+    Attributes:
+        student: how often the static student agrees with the model on texts that neither was trained on.
+        rival: the same for TF-IDF distilled from the same texts.
+        reason: why the model ships alone although tiers were asked for.
+        asked: the contract in words; empty without one.
+        met: whether the shipped form keeps the contract.
+        choice: how it was chosen.
+        notes: sentences on how the kept quality was measured, or why it was not.
     """
 
     variants: tuple[Variant, ...]

@@ -1,4 +1,4 @@
-"""Test rows that are training rows too: the report's account of them, and the file that lists them all."""
+"""Test rows that are also training rows: the report's section on them, and the file that lists them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,17 @@ FILE = "overlap.csv"
 
 
 def overlap_of(test: TestResult, task: Task) -> Overlap | None:
-    """Return which test rows are in train too, and the figure with and without them; None where none is."""
+    """Return the test rows that are also training rows, and the figures with and without them; None if there are none."""
     if not test.shared or task.test is None:
         return None
-    same, near = (
-        tuple(
-            SharedRow(row=int(test.numbers[one.place]), train=one.train, alike=one.alike) for one in test.shared if one.same is so
-        )
-        for so in (True, False)
-    )
+    rows: dict[bool, list[SharedRow]] = {True: [], False: []}
+    for row in test.shared:
+        rows[row.same].append(SharedRow(row=int(test.numbers[row.place]), train=row.train, alike=row.alike))
     return Overlap(
         file=task.test.name,
         n=len(test.truth),
-        same=same,
-        near=near,
+        same=tuple(rows[True]),
+        near=tuple(rows[False]),
         whole=figure_of(test, task),
         new=None if test.new is None else figure_of(test.new, task),
         apart=None if test.apart is None else figure_of(test.apart, task),
@@ -36,18 +33,18 @@ def overlap_of(test: TestResult, task: Task) -> Overlap | None:
 
 
 def figure_of(test: TestResult, task: Task) -> Metric:
-    """Return the first figure of what ships on the test rows."""
+    """Return the shipped model's main figure on the test rows."""
     return KINDS[task.config.task].figures(test.truth, test.predicted[SHIPPED], len(task.labels), test.groups)[0]
 
 
-def write_overlap(path: Path, found: Overlap | None) -> None:
-    """Write the rows as CSV, those of the same text first; without any no file stays. It holds no text."""
-    if found is None:
+def write_overlap(path: Path, overlap: Overlap | None) -> None:
+    """Write the rows as CSV without their texts, identical ones first; None removes the file."""
+    if overlap is None:
         path.unlink(missing_ok=True)
         return
     rows = (
         {"test_row": row.row, "train_row": row.train, "kind": kind, "alike": round(row.alike, 3)}
-        for kind, rows in (("same", found.same), ("near", found.near))
+        for kind, rows in (("same", overlap.same), ("near", overlap.near))
         for row in rows
     )
     write_table(path, ("test_row", "train_row", "kind", "alike"), rows, style=PLAIN)

@@ -1,6 +1,6 @@
-"""The state of a run as one value: what was measured, what became of drafts, whether the contract is kept.
+"""The state of a run as one value: what was measured, whether drafts are used, whether the contract is kept.
 
-Every sentence on a run is derived from it, in `headline` and `advice`: no sentence looks at the run by itself.
+All sentences on a run, in `headline` and `advice`, are derived from it, so that they cannot contradict each other.
 """
 
 from __future__ import annotations
@@ -13,20 +13,31 @@ from refsynth.evaluation.sections import Gate
 from refsynth.evaluation.tree import Report
 
 Measured = Literal["test file", "cross-validation", "not what ships", "nothing"]
-"""On which rows what ships was measured: on those of the test file, on held-out ones, on none but its teacher was, on none."""
+"""The rows on which the shipped model was measured; `not what ships` if only its teacher was."""
 
 Use = Literal["off", "unwritten", "unkept", "untested", "unchosen", "helpful", "harmful", "unclear"]
-"""What became of drafts.
+"""Whether drafts are used, and why.
 
-off: none were asked for. unwritten: none could be read of what was asked for. unkept: none passed the screen. untested: the
-bundle learned from them, and no row could tell whether they help. unchosen: rows were held out, and the learner that ships chose
-none. helpful, harmful, unclear: measured, and used, or not.
+off: none were requested. unwritten: none of the requested ones could be parsed. unkept: none passed the filter. untested: the
+bundle was trained with them, and there were no rows to measure their effect. unchosen: the shipped learner was not measured with
+drafts. helpful: measured and used. harmful, unclear: measured and not used.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ReportState:
-    """What is so. `score` is the figure of what ships, `usual` that of a system that reads nothing; counts are of drafts."""
+    """The state of a run.
+
+    Attributes:
+        usual: the figure of the most-frequent baseline.
+        wanted: number of drafts requested.
+        written: number of drafts parsed.
+        kept: number of drafts that passed the filter.
+        pool: number of pool texts that joined them.
+        rows: number of real rows the bundle is trained on; None if unknown.
+        contract: whether there is one, and whether it is kept.
+        unsure: whether the shipped model abstains on some rows.
+    """
 
     measured: Measured
     score: Metric | None
@@ -42,38 +53,38 @@ class ReportState:
 
     @property
     def noun(self) -> str:
-        """What the gate compares models with and without."""
+        """The name of the rows that the gate tests: drafts, pool texts, or both."""
         if not self.pool:
             return "drafts"
         return "drafts and texts of the pool" if self.kept else "texts of the pool"
 
     @property
     def learned_from(self) -> str:
-        """What a bundle without drafts is trained on."""
+        """The training data of a bundle without drafts."""
         return "the descriptions of the labels alone" if self.rows == 0 else "real rows only"
 
 
 def state_of(report: Report) -> ReportState:
-    """Return the state that a report shows."""
+    """Return the state of the run behind a report."""
     results, drafts, compression = report.results, report.drafts, report.compression
     shipped = results.shipped if results else None
     score = shipped.score if shipped else None
     measured: Measured = "nothing" if results is None else "not what ships" if score is None else results.source
-    wanting = report.drafting
+    drafting = report.drafting
     written, kept = (drafts.parsed, drafts.kept) if drafts else (0, 0)
-    pool = wanting.pool if wanting else 0
-    wanted = max(wanting.wanted if wanting else 0, drafts.asked if drafts else 0)
+    pool = drafting.pool if drafting else 0
+    wanted = max(drafting.wanted if drafting else 0, drafts.asked if drafts else 0)
     calibration = report.calibration
     return ReportState(
         measured=measured,
         score=score,
-        usual=next((each.score for each in results.systems if each.usual), None) if results else None,
+        usual=next((system.score for system in results.systems if system.usual), None) if results else None,
         use=_use(report.gate, wanted, written, kept + pool),
         wanted=wanted,
         written=written,
         kept=kept,
         pool=pool,
-        rows=wanting.rows if wanting else None,
+        rows=drafting.rows if drafting else None,
         contract="none" if not (compression and compression.asked) else "kept" if compression.met else "missed",
         unsure=calibration is not None and calibration.answered.value < 1,
     )

@@ -1,7 +1,7 @@
-"""The final evaluation: what ships, and every candidate, on the test file.
+"""The final evaluation: the shipped model and every candidate on the test file.
 
-Its rows decide one thing: drafts and texts of the pool that resemble one are named, and whoever runs makes the model again
-without them. Else what ships is the same with any test file or none.
+The test rows decide one thing: drafts and pool texts that resemble one are reported, and the run trains again without them.
+Apart from that, the shipped model does not depend on the test file.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from refsynth.bundle.certificate import profile_of
-from refsynth.bundle.model import Answered, Model, load
+from refsynth.bundle.model import load
 from refsynth.core.errors import DataError
 from refsynth.core.run import digest, read_json, write_json
 from refsynth.core.sections import DataConfig
@@ -41,14 +41,18 @@ SHIPPED = "shipped"
 
 @dataclass(frozen=True)
 class TestResult:
-    """What each system said of the test rows.
+    """The predictions of each system on N test rows.
 
-    `predicted` maps a system (`majority`, a candidate's name, `shipped`) to answers as the task's `Kind` has them;
-    `probabilities` are the bundle's, and `unsure` [N] the rows on which it abstains. `leaked` are ids of drafts, and of texts
-    of the pool, that resemble a test row; `unusable` has the numbers of rows by why they could not be measured. `void` tells
-    whether the test rows are drawn otherwise than what the certificate of a cascade was made with; None without one. `groups` [N]
-    are of rows that are near-copies of each other. `numbers` [N] are those of the rows in the file, and `shared` the rows that
-    are in train too.
+    Attributes:
+        truth: the labels, as the task's `Kind` encodes them.
+        predicted: answers by system: `majority`, a candidate's name, or `shipped`.
+        unsure: whether the bundle abstains [N].
+        leaked: ids of drafts and pool texts that resemble a test row.
+        unusable: numbers of the rows that could not be measured, by reason.
+        void: whether the test rows are distributed differently from the texts of a cascade's certificate; None without one.
+        groups: group numbers of near-duplicate rows [N].
+        numbers: row numbers in the file [N].
+        shared: the rows that are also in the training file.
     """
 
     truth: Array
@@ -64,34 +68,25 @@ class TestResult:
 
     @property
     def new(self) -> TestResult | None:
-        """The rows whose text no training row has; None where there are none."""
-        return self._without([one.place for one in self.shared if one.same])
+        """The result on rows whose text is in no training row; None if there are none."""
+        return self._without([row.place for row in self.shared if row.same])
 
     @property
     def apart(self) -> TestResult | None:
-        """The rows that are no near-duplicates of training rows either; None where there are none."""
-        return self._without([one.place for one in self.shared])
+        """The result on rows that are not near-duplicates of training rows either; None if there are none."""
+        return self._without([row.place for row in self.shared])
 
     def _without(self, places: Sequence[int]) -> TestResult | None:
         left = np.delete(np.arange(len(self.truth)), places)
-        return (
-            replace(
-                self,
-                truth=self.truth[left],
-                predicted={name: answers[left] for name, answers in self.predicted.items()},
-                probabilities=self.probabilities[left],
-                unsure=self.unsure[left],
-                groups=self.groups[left],
-                numbers=self.numbers[left],
-                shared=(),
-            )
-            if len(left)
-            else None
-        )
+        if not len(left):
+            return None
+        arrays = {name: getattr(self, name)[left] for name in ("truth", "probabilities", "unsure", "groups", "numbers")}
+        predicted = {name: answers[left] for name, answers in self.predicted.items()}
+        return replace(self, **arrays, predicted=predicted, shared=())
 
     @property
     def rows(self) -> int:
-        """How many rows the test file has."""
+        """The number of rows of the test file."""
         return len(self.truth) + sum(map(len, self.unusable.values()))
 
 
@@ -105,16 +100,16 @@ def evaluate_test(
     made: str,
     studied: Sequence[UnlabeledText] = (),
 ) -> TestResult:
-    """Read the test file and measure the bundle and what it is compared with.
+    """Read the test file, and measure the bundle and the other candidates on it.
 
     Args:
         job: the task, which names a test file.
-        final: what was fitted to all rows to ship.
-        compared: what was fitted to them to be compared with it.
-        held: what candidates said of held-out rows, from which they have what they need to decide.
-        bundle: what ships.
+        final: the predictors fitted to all rows to ship.
+        compared: the predictors fitted to all rows for comparison.
+        held: the results of cross-validation, from which candidates have their decision thresholds.
+        bundle: the shipped bundle.
         made: the step that made it.
-        studied: texts of the pool that models have learned from without a label.
+        studied: texts of the pool that models learned from without a label.
 
     Raises:
         DataError: the file cannot be read, or has no usable row.
@@ -131,25 +126,25 @@ def evaluate_test(
     }
 
     def make(out: Path) -> None:
-        texts, given, numbers, unusable = _read(path, config.data, kind, labels)
+        texts, truth, numbers, unusable = _read(path, config.data, kind, labels)
         model = load(bundle)
-        found = model.answer(texts)
-        said = {
+        answered, early = model.answer(texts), model.manifest.tiers[0].early
+        predicted = {
             MAJORITY: as_json(kind.usual(kind.truth(given_labels(final.real), labels), len(texts))),
-            SHIPPED: as_json(found.answers),
+            SHIPPED: as_json(answered.answers),
         }
         fitted = {**compared.predictors(context), **final.predictors(context)}
         for candidate, logits in logits_of(fitted, texts).items():
             cut = cuts.get(candidate)
-            said[str(candidate)] = as_json(kind.decide(logits if cut is not None else kind.probabilities(logits), cut))
+            predicted[str(candidate)] = as_json(kind.decide(logits if cut is not None else kind.probabilities(logits), cut))
         result = {
-            "truth": as_json(kind.truth(given, labels)),
-            "predicted": said,
-            "probabilities": as_json(found.probabilities if kind.spans else found.probabilities.round(6)),
-            "unsure": found.unsure.tolist(),
+            "truth": as_json(kind.truth(truth, labels)),
+            "predicted": predicted,
+            "probabilities": as_json(answered.probabilities if kind.spans else answered.probabilities.round(6)),
+            "unsure": answered.unsure.tolist(),
             "leaked": _leaks(final.drafts, studied, texts),
             "unusable": unusable,
-            "void": _void(model, found, texts),
+            "void": None if early is None else early.certificate.shifted(profile_of(answered.exit_confidence, texts), len(texts)),
             "groups": near_groups(texts).tolist(),
             "numbers": numbers,
             "shared": shared_rows(texts, job.rows.examples, language=context.language),
@@ -168,36 +163,31 @@ def evaluate_test(
         result["void"],
         np.array(result["groups"], int),
         np.array(result["numbers"], int),
-        tuple(Shared(*one) for one in result["shared"]),
+        tuple(Shared(*row) for row in result["shared"]),
     )
 
 
 def _leaks(drafts: Sequence[Draft], studied: Sequence[UnlabeledText], texts: Sequence[str]) -> list[str]:
-    """Return the ids of what resembles test rows: nothing unless some of it was learnt from, and else all of it.
+    """Return the ids of the texts that resemble test rows; none if the model learned from none of them.
 
-    With what is taken out, its near-duplicates among the dropped drafts would otherwise take its place.
+    Dropped drafts are included: their near-duplicates would otherwise replace the texts that are taken out.
     """
-    learnt = leaked([*kept(drafts), *(Example(row.id, row.text, "") for row in studied)], texts)
-    others = [draft.example for draft in drafts if draft.dropped not in (None, LEAKED)]
-    return [*learnt, *leaked(others, texts)] if learnt else []
-
-
-def _void(model: Model, found: Answered, texts: Sequence[str]) -> bool | None:
-    early = model.manifest.tiers[0].early
-    return None if early is None else early.certificate.shifted(profile_of(found.exit_confidence, texts), len(texts))
+    learned = leaked([*kept(drafts), *(Example(row.id, row.text, "") for row in studied)], texts)
+    dropped = [draft.example for draft in drafts if draft.dropped not in (None, LEAKED)]
+    return [*learned, *leaked(dropped, texts)] if learned else []
 
 
 class _Measurable(NamedTuple):
-    """The rows of a file that can be measured: texts, labels and numbers; and the numbers of the others by why they cannot."""
+    """The measurable rows of a file (texts, labels, numbers), and the numbers of the other rows by reason."""
 
     texts: list[str]
-    given: list[str]
+    labels: list[str]
     numbers: list[int]
     unusable: dict[str, list[int]]
 
 
 def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> _Measurable:
-    texts, given, numbers, unusable = [], [], [], defaultdict[str, list[int]](list)
+    texts, truth, numbers, unusable = [], [], [], defaultdict[str, list[int]](list)
     spans: Spans = "marked" if kind.spans else "none"
     rows = iter_rows(
         path, columns=data.columns, **data.written, separator=data.separator, spans=spans, labels=labels, merge=data.merge
@@ -209,9 +199,9 @@ def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> _M
             unusable["an unknown or missing label"].append(row.number)
         else:
             texts.append(row.text)
-            given.append(row.label)
+            truth.append(row.label)
             numbers.append(row.number)
     if not texts:
-        found = ", ".join(f"{len(rows)} with {why}" for why, rows in unusable.items()) or "no rows"
-        raise DataError(f"{path}: no row to measure on: {found}", remedy="correct data.test or data.columns in task.yaml")
-    return _Measurable(texts, given, numbers, dict(unusable))
+        reasons = ", ".join(f"{len(rows)} with {why}" for why, rows in unusable.items()) or "no rows"
+        raise DataError(f"{path}: no row to measure on: {reasons}", remedy="correct data.test or data.columns in task.yaml")
+    return _Measurable(texts, truth, numbers, dict(unusable))

@@ -1,4 +1,4 @@
-"""Provenance: from a training row back to the prompt, the seed rows and the reference that it came from, and forward again."""
+"""Provenance: the prompt, seed rows and reference of a draft, and the drafts that a seed row led to."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from refsynth.core.run import read_jsonl
 
 
 def trace_row(run: Path, row: str) -> dict[str, Any]:
-    """Return what is known of a draft, or of a seed row and the drafts whose prompts showed it.
+    """Return the provenance of a draft, or a seed row and the drafts whose prompts showed it.
 
     Raises:
-        InputError: the run has no drafts yet, or no row of that id.
+        InputError: the run has no drafts yet, or no row with that id.
     """
     steps = run / "steps"
     if not (steps / "rows" / "examples.jsonl").is_file():
@@ -37,7 +37,7 @@ def trace_row(run: Path, row: str) -> dict[str, Any]:
     draft = drafts[row]
     origin = draft["provenance"]
     if row.startswith("pool-"):
-        return {**draft, "kind": "text of the pool, labelled by a model of the rows below", "provenance": list(origin["shown"])}
+        return {**draft, "kind": "text of the pool, labeled by a model of the rows below", "provenance": list(origin["shown"])}
     prompts = {record["prompt"]: record for record in read_jsonl(steps / "drafts" / "prompts.jsonl")}
     return {
         "id": row,
@@ -55,7 +55,7 @@ def trace_row(run: Path, row: str) -> dict[str, Any]:
 
 
 def _drafts(steps: Path) -> dict[str, dict[str, Any]]:
-    """Return the drafts of the run by id, as the latest finished step left them."""
+    """Return the drafts of the run by id, from the latest finished step."""
     for step in ("select", "screen", "drafts"):
         if (path := steps / step / "drafts.jsonl").is_file():
             return {record["id"]: record for record in read_jsonl(path)}

@@ -1,4 +1,4 @@
-"""The root of a report. Its parts are in `sections`, `confidence` and `origins`; how they are shown is in `render`."""
+"""The root of a report. Its sections are in `sections`, `confidence` and `origins`; `render` shows them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,15 @@ from refsynth.evaluation.sections import Classes, Compression, Gate, Results
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The root. `language` is that of the texts; `date` is ISO 8601; `labels` maps names to what they mean.
+    """A report.
 
-    `absent` tells, by a section's field name, why that section is None. `overlap` is None where no test row is in train too.
-    `drafting` is what the run wanted of drafts, whatever came of it.
+    Attributes:
+        language: of the texts.
+        date: in ISO 8601.
+        labels: the descriptions of the labels by name.
+        overlap: None if no test row is also a training row.
+        drafting: the drafts that the run requested.
+        absent: why a section is None, by the section's field name.
     """
 
     title: str

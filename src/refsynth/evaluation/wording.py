@@ -1,4 +1,4 @@
-"""How a calibration is told, by what it is over: rows, decisions on a row and a label, or spans that were found."""
+"""The words of the calibration section, by what it counts: rows, decisions on a row and a label, or predicted spans."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Over = Literal["rows", "labels", "spans"]
 
 
 class Wording(NamedTuple):
-    """How a calibration is told: of answers, of the decisions that its bins count, and of a bin's two values."""
+    """The words for correct answers, for the decisions that bins count, and for the axes of the reliability plot."""
 
     right: str
     is_right: str
@@ -23,8 +23,8 @@ class Wording(NamedTuple):
 WORDING: Mapping[Over, Wording] = {
     "rows": Wording("right", "is right", "", "rows", "confidence, %", "accuracy, %", "confidence equals accuracy"),
     "labels": Wording(
-        "with just the right labels",
-        "has just the right labels",
+        "with exactly the right labels",
+        "has exactly the right labels",
         "decisions on a row and a label",
         "decisions",
         "probability of a label, %",
@@ -32,9 +32,9 @@ WORDING: Mapping[Over, Wording] = {
         "the probability of a label is the share of rows that have it",
     ),
     "spans": Wording(
-        "with just the right spans",
-        "has just the right spans",
-        "spans found",
+        "with exactly the right spans",
+        "has exactly the right spans",
+        "predicted spans",
         "spans",
         "confidence of a span, %",
         "spans that are right, %",

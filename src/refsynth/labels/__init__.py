@@ -1,1 +1,1 @@
-"""Cheap labels: which texts to label next, taking labels in, several annotators, rules, and what more labels would bring."""
+"""Labels at low cost: which texts to label next, adding labels, several annotators, rules, and the value of more labels."""

@@ -1,7 +1,7 @@
-"""Rows that people label after the first run: checked, and appended to a file exactly once.
+"""Appends rows that people label after the first run to a file, each exactly once.
 
-The file of added rows is only ever replaced whole, and a text that is in it is not added again: whenever the process dies, and
-however often the same answers come, each is there once or not at all.
+The file is always replaced as a whole, and a text that it holds is not added again. So each row is there once or not at all, even
+if the process dies or the same labels are added repeatedly.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from refsynth.core.run import HALVES, write_atomic
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.columns import text_fields
-from refsynth.data.text import normalise
+from refsynth.data.text import normalize
 
 
 class Conflict(NamedTuple):
-    """A text that has a label already, and was given another."""
+    """A text with a known label that was given another one."""
 
     row: str
     label: str
@@ -32,7 +32,7 @@ class Conflict(NamedTuple):
 
 
 class Added(NamedTuple):
-    """What became of the rows: how many are new, how many were known, and which contradict what was known."""
+    """The number of new rows, the number of known rows, and the rows that contradict known labels."""
 
     added: int
     known: int
@@ -47,60 +47,60 @@ def add_rows(
     columns: Columns = Columns(),  # noqa: B008 - frozen
     names: Mapping[str, str] = MappingProxyType({}),
 ) -> Added:
-    """Append labelled rows to a JSONL file, those that are not known yet.
+    """Append labeled rows to a JSONL file, except those that are known.
 
     Args:
-        path: the file, which is made if it is not there.
-        rows: what people said.
-        known: reads all rows that have labels already, those of the file among them; called when nobody else can change it.
+        path: the file; it is created if missing.
+        rows: the labeled rows.
+        known: reads all known rows, those of the file included. It is called while the file is locked.
         columns: the names of the file's columns.
-        names: what the user calls rows, by their ids; kept where the column of that is named.
+        names: the user's ids of the rows by row id; they are written if `columns.id` is named.
 
     Raises:
         InputError: the file cannot be written, or is not JSONL.
     """
     if path.suffix.lower() != ".jsonl":
         raise InputError(
-            f"{path}: rows can be added to JSON lines only", remedy="name a .jsonl file under data.more in task.yaml"
+            f"{path}: rows can only be added to JSON lines", remedy="name a .jsonl file under data.more in task.yaml"
         )
     try:
         with _sole_writer(path.parent):
-            fresh, conflicts = _news(rows, known())
-            if fresh:
+            new, conflicts = _new(rows, known())
+            if new:
                 before = path.read_bytes() if path.exists() else b""
-                lines = (json.dumps(_cells(row, columns, names.get(row.id)), ensure_ascii=False) for row in fresh)
+                lines = (json.dumps(_cells(row, columns, names.get(row.id)), ensure_ascii=False) for row in new)
                 end = b"\n" if before and not before.endswith(b"\n") else b""
                 write_atomic(path, before + end + "".join(line + "\n" for line in lines).encode("utf-8", HALVES))
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})", remedy="correct data.more in task.yaml") from error
-    return Added(len(fresh), len(rows) - len(fresh) - len(conflicts), tuple(conflicts))
+    return Added(len(new), len(rows) - len(new) - len(conflicts), tuple(conflicts))
 
 
 def _cells(row: Example, columns: Columns, name: str | None) -> dict[str, str]:
-    called = {columns.id: name} if columns.id and name else {}
-    return {**called, **text_fields(row.text, columns), columns.label: row.label}
+    own = {columns.id: name} if columns.id and name else {}
+    return {**own, **text_fields(row.text, columns), columns.label: row.label}
 
 
-def _news(rows: Sequence[Example], known: Sequence[Example]) -> tuple[list[Example], list[Conflict]]:
-    """Return the rows whose text is not known, and those whose text is known under another label."""
-    labels = {normalise(example.text): example.label for example in known}
-    fresh, conflicts = [], []
+def _new(rows: Sequence[Example], known: Sequence[Example]) -> tuple[list[Example], list[Conflict]]:
+    """Return the rows with new texts, and those whose text is known with another label."""
+    labels = {normalize(example.text): example.label for example in known}
+    new, conflicts = [], []
     for row in rows:
-        key = normalise(row.text)
+        key = normalize(row.text)
         if key not in labels:
-            fresh.append(row)
+            new.append(row)
         elif labels[key] != row.label:
             conflicts.append(Conflict(row.id, row.label, labels[key]))
         labels.setdefault(key, row.label)
-    return fresh, conflicts
+    return new, conflicts
 
 
 @contextmanager
 def _sole_writer(folder: Path) -> Iterator[None]:
-    """Wait until no other process adds rows in the folder."""
-    place = os.open(folder, os.O_RDONLY)
+    """Wait until no other process adds rows in the folder, and lock it."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(place, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        os.close(place)
+        os.close(descriptor)

@@ -1,8 +1,8 @@
-"""What several sources that err say together: majority vote, and the model of Dawid and Skene fitted by EM.
+"""Combines the votes of several noisy sources: by majority, or with the model of Dawid and Skene, fitted by EM.
 
 Dawid and Skene, 1979, "Maximum Likelihood Estimation of Observer Error-Rates Using the EM Algorithm": an item has one true class,
-k with probability prior_k; source j says l of an item of class k with probability confusion_jkl, whatever the other sources say.
-A source that says nothing of an item tells nothing about it. Computed on logarithms.
+k with probability prior_k. Source j votes l for an item of class k with probability confusion_jkl, independently of the other
+sources. A missing vote is no evidence. Computed with logarithms.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from refsynth.core.types import FloatArray, IntArray
 from refsynth.kinds.metrics import softmax
 
 RIGHT, WRONG = 1.0, 0.5
-"""Imagined votes for each class of each source, right ones and all wrong ones together: few real ones prove little."""
+"""Pseudo-votes of each source for each class, right ones and wrong ones in total: they smooth the estimates from few votes."""
 
 TOLERANCE, ROUNDS = 1e-6, 1000
-"""EM ends when no posterior moves by more, or after so many rounds."""
+"""EM ends when no posterior changes by `TOLERANCE` or more, or after `ROUNDS` rounds."""
 
 
 class Votes(NamedTuple):
-    """V votes: of which of N items [V], by which of J sources [V], for which of K classes [V]."""
+    """V votes: the item [V], source [V] and class [V] of each, as indices into N items, J sources and K classes."""
 
     items: IntArray
     sources: IntArray
@@ -34,7 +34,7 @@ class Votes(NamedTuple):
 
 
 class Consensus(NamedTuple):
-    """Posteriors of the items [N, K], shares of the classes [K], what each source says of each class [J, K, K] (class, said)."""
+    """Posteriors of the items [N, K], shares of the classes [K], and distribution of votes by true class [J, K (true), K]."""
 
     posterior: FloatArray
     prior: FloatArray
@@ -42,12 +42,12 @@ class Consensus(NamedTuple):
 
     @property
     def accuracy(self) -> FloatArray:
-        """How often each source is right, over items as they come [J]."""
+        """The accuracy of each source on items with these shares of classes [J]."""
         return np.asarray(np.einsum("k,jkk->j", self.prior, self.confusion))
 
 
 class CombinedLabel(NamedTuple):
-    """One text with the label that its votes give, how probable that is, and how many votes there were."""
+    """A text with its combined label, the label's probability, and the number of votes."""
 
     text: str
     label: str
@@ -58,14 +58,14 @@ class CombinedLabel(NamedTuple):
 def join(
     texts: Sequence[str], labels: Sequence[str], votes: Votes, posterior: FloatArray, *, least: float
 ) -> list[CombinedLabel]:
-    """Return the texts [N] that have votes and whose label is more probable than `least`."""
+    """Return the texts that have votes and whose label is more probable than `least`."""
     count = np.bincount(votes.items, minlength=votes.n).tolist()
     rows = zip(texts, posterior, count, strict=True)
     return [CombinedLabel(text, labels[p.argmax()], round(float(p.max()), 4), n) for text, p, n in rows if n and p.max() > least]
 
 
 def majority(votes: Votes) -> FloatArray:
-    """Return the share of each class among the votes for each item [N, K]; an even guess where there are none."""
+    """Return the share of each class among the votes for each item [N, K]; uniform for an item without votes."""
     counts = np.zeros((votes.n, votes.k))
     np.add.at(counts, (votes.items, votes.classes), 1.0)
     total = counts.sum(1, keepdims=True)
@@ -73,7 +73,7 @@ def majority(votes: Votes) -> FloatArray:
 
 
 def dawid_skene(votes: Votes) -> Consensus:
-    """Fit the model to votes, from the majority's answers."""
+    """Fit the model of Dawid and Skene to votes, starting from the majority."""
     posterior = majority(votes)
     for _ in range(ROUNDS):
         prior = (posterior.sum(0) + 1) / (votes.n + votes.k)
@@ -87,15 +87,15 @@ def dawid_skene(votes: Votes) -> Consensus:
 
 
 def _confusion(votes: Votes, posterior: FloatArray) -> FloatArray:
-    """Return the sources' expected answers, given what the items are believed to be [J, K, K]."""
-    imagined = np.full((votes.k, votes.k), WRONG / max(1, votes.k - 1))
-    np.fill_diagonal(imagined, RIGHT)
-    counts = tally(votes, posterior) + imagined
+    """Return the expected votes of each source by true class, given the posteriors [J, K, K]."""
+    smoothing = np.full((votes.k, votes.k), WRONG / max(1, votes.k - 1))
+    np.fill_diagonal(smoothing, RIGHT)
+    counts = tally(votes, posterior) + smoothing
     return np.asarray(counts / counts.sum(2, keepdims=True))
 
 
 def tally(votes: Votes, posterior: FloatArray) -> FloatArray:
-    """Return how often each source said a class of items of each class, as far as the items' classes are known [J, K, K]."""
+    """Return the expected number of votes of each source by true class and voted class [J, K, K]."""
     counts = np.zeros((votes.j, votes.k, votes.k))
     np.add.at(counts, (votes.sources, votes.classes), posterior[votes.items])
     return counts.swapaxes(1, 2)

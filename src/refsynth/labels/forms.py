@@ -1,6 +1,6 @@
-"""Rows to be filled in by a person: all that the user's file says of them, an empty label, and which labels there are.
+"""Forms to be filled in by a person: the rows of the user's file, an empty label, and the possible labels.
 
-What a model said of them is left out: who sees a suggestion follows it. Texts that came back without a label are remembered, as
+A model's predictions are left out, since people follow suggestions. Texts that come back without a label are remembered, as
 hashes, and not asked for again.
 """
 
@@ -17,7 +17,7 @@ from refsynth.core.sections import Columns
 from refsynth.data.columns import own_id, text_fields
 from refsynth.data.rows import Reading, Row
 from refsynth.data.table import distinct
-from refsynth.data.text import normalise
+from refsynth.data.text import normalize
 from refsynth.data.typed import typed
 from refsynth.data.write import Style, write_table
 
@@ -30,10 +30,10 @@ _YES = ("true", "1", "yes")
 
 
 def check_forms(path: Path) -> None:
-    """See that rows to be filled in can be written to a file of this name.
+    """Check that a form can be written to a file.
 
     Raises:
-        InputError: a file is there already, which a person may be filling in, or the suffix is not known.
+        InputError: the file exists, and a person may be filling it in; or the suffix is unknown.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: cannot be written", expected=f"a name that ends in {', '.join(SUFFIXES)}")
@@ -42,40 +42,38 @@ def check_forms(path: Path) -> None:
 
 
 class Scores(NamedTuple):
-    """Of a file that `predict --out` wrote: the columns that it added, and the one that says whether the model is unsure."""
+    """The columns that `predict --out` added to a file, and the column that tells whether the model is unsure."""
 
     added: frozenset[str]
     unsure: str
 
     @classmethod
     def of(cls, names: Iterable[str]) -> Scores | None:
-        """Return them; None for another file."""
-        there = list(names)
-        later = [name for name in there if _SCORED.fullmatch(name)]
-        first = {"confidence", "unsure", "none_of_these"} & {*there}
-        unsure = [name for name in there if name == "unsure" or name.startswith("predicted_unsure")]
-        if not unsure or not any("confidence" in name for name in (*later, *first)):
+        """Return the columns of a scored file; None for another file."""
+        columns = list(names)
+        prefixed = [name for name in columns if _SCORED.fullmatch(name)]
+        bare = {"confidence", "unsure", "none_of_these"} & {*columns}
+        unsure = [name for name in columns if name == "unsure" or name.startswith("predicted_unsure")]
+        if not unsure or not any("confidence" in name for name in (*prefixed, *bare)):
             return None
-        own = {"label"} if not any(name.startswith("predicted_label") for name in later) else set[str]()
-        return cls(frozenset({*later, *first, *own}), unsure[-1])
+        label = {"label"} if not any(name.startswith("predicted_label") for name in prefixed) else set[str]()
+        return cls(frozenset({*prefixed, *bare, *label}), unsure[-1])
 
     def chosen(self, rows: Sequence[Row]) -> list[Row]:
-        """Return the rows of which the model is unsure."""
+        """Return the rows on which the model is unsure."""
         return [row for row in rows if str(row.values.get(self.unsure)).strip().casefold() in _YES]
 
 
 class LabelForm(NamedTuple):
-    """How rows are laid out.
+    """The layout of a form.
 
     Attributes:
-        columns: of the task.
-        labels: that may be filled in.
-        heads: of the user's file.
-        hidden: columns of it that are left out.
-        style: how the user's file looks.
+        labels: the labels that may be filled in.
+        heads: the column names of the user's file.
+        hidden: its columns that are left out.
         several: whether a text may have any number of labels.
-        times: how often the user's file has a text, by `key_of`; once where it is not there.
-        form: of the user's file: `text` is one text a line without a name for it, the cells of `excel` have types.
+        form: the format of the user's file: `text` has no column name, and cells of `excel` have types.
+        times: how often a text stands in the user's file, by `key_of`; once if it is missing here.
     """
 
     columns: Columns
@@ -95,29 +93,25 @@ class LabelForm(NamedTuple):
         hidden = scores.added if scores else frozenset[str]()
         return cls(columns, labels, reading.heads, hidden - {*columns.texts}, style, several, reading.format)
 
-    def counting(self, times: Mapping[str, int]) -> LabelForm:
-        """Return the form for texts of which some come more than once."""
-        return self._replace(times=times)
-
     def fill(self, row: Row, *, why: str, score: float) -> dict[str, Any]:
-        """Return a row of the form: the user's cells in their order, an empty label, and what is asked for and why."""
+        """Return a row of the form: the user's cells in their order, an empty label, the possible labels, and the reason."""
         own = {name: value for name, value in row.values.items() if name not in self.hidden}
         if self.form == "excel":
             own = typed(own)
         if self.form == "text":
             own = dict(text_fields(row.text, self.columns))
         first = {} if own_id(own, self.columns) is not None else {"id": row.id or f"pool-{row.number}"}
-        said: dict[str, Any] = {CHOICES: " | ".join(self.labels), REASON: why, "score": round(score, 4)}
+        added: dict[str, Any] = {CHOICES: " | ".join(self.labels), REASON: why, "score": round(score, 4)}
         if any(times > 1 for times in self.times.values()):
-            said["times"] = self.times.get(key_of(row.text), 1)
-        names = distinct(list(said), {name.casefold() for name in (*own, self.columns.label)})
-        return first | own | {self.columns.label: ""} | dict(zip(names, said.values(), strict=True))
+            added["times"] = self.times.get(key_of(row.text), 1)
+        names = distinct(list(added), {name.casefold() for name in (*own, self.columns.label)})
+        return first | own | {self.columns.label: ""} | dict(zip(names, added.values(), strict=True))
 
     def write(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Write the rows, by the suffix; in Excel the label is chosen from a list.
+        """Write the rows in the format of the suffix; Excel offers the labels as a drop-down list.
 
         Raises:
-            InputError: the file cannot be written, for one because it is there already.
+            InputError: the file exists or cannot be written.
         """
         check_forms(path)
         choices = None if self.several else (self.columns.label, self.labels)
@@ -129,22 +123,22 @@ class LabelForm(NamedTuple):
 
 
 def is_form(names: Iterable[str]) -> bool:
-    """Return whether a file with these columns is one that was to be filled in."""
+    """Return whether a file with these columns is a form."""
     return {CHOICES, REASON} <= {*names}
 
 
 def key_of(text: str) -> str:
-    """Return what stands for a text where it is only to be known again."""
-    return digest(normalise(text))[:16]
+    """Return a hash by which a text can be recognized."""
+    return digest(normalize(text))[:16]
 
 
 def skips_of(folder: Path) -> set[str]:
-    """Return the texts, as `key_of` has them, that a person left without a label."""
+    """Return the hashes, see `key_of`, of the texts that a person left without a label."""
     return {str(key) for key in read_jsonl(folder / SKIPS)} if (folder / SKIPS).is_file() else set()
 
 
 def remember_skips(folder: Path, texts: Iterable[str]) -> int:
-    """Keep texts that were left without a label, and return how many these are."""
+    """Store the hashes of texts that were left without a label, and return their number."""
     keys = {key_of(text) for text in texts}
     if keys:
         folder.mkdir(exist_ok=True)

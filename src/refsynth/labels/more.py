@@ -1,4 +1,4 @@
-"""Labels that people give after a run: taken in for the next one, and the form that they come in."""
+"""Adds labels that people give after a run, for the next run to learn from."""
 
 from __future__ import annotations
 
@@ -24,10 +24,15 @@ from refsynth.learning.rows import read_labelled
 MARKED_ROW = '{"text": "[Ann Lee](person) lives in [Oslo](place)"}'
 
 
-class Taken(NamedTuple):
-    """Where added rows went, whether the task names that file, what became of them, what was read, where the rest is listed.
+class AddedLabels(NamedTuple):
+    """The result of adding labels.
 
-    `skipped` counts the texts of a form that were left without a label, which are not asked for again.
+    Attributes:
+        file: the file to which rows were added.
+        named: whether the task names that file.
+        added: the number of new and known rows, and the conflicts.
+        listed: the file that lists the rows that were left out.
+        skipped: number of texts of a form that were left without a label; they are not asked for again.
     """
 
     file: Path
@@ -38,19 +43,21 @@ class Taken(NamedTuple):
     skipped: int
 
 
-def add_labels(run: Path, file: Path, *, skip_bad: bool = False, text: str | None = None, label: str | None = None) -> Taken:
-    """Take in a file that a person has filled in.
+def add_labels(
+    run: Path, file: Path, *, skip_bad: bool = False, text: str | None = None, label: str | None = None
+) -> AddedLabels:
+    """Add the labels of a file that a person has filled in.
 
     Args:
-        run: the run folder; the rows go to the task's `data.more`, or else beside its `data.train`.
-        file: with the task's columns.
-        text: its column of the text, if not that of the task.
-        label: its column of the label, if not that of the task.
-        skip_bad: leave malformed rows and unknown labels out and list them, instead of stopping at the first.
+        run: the run folder. The rows go to the task's `data.more`, or to a file next to its `data.train`.
+        file: the file, with the task's columns.
+        text: its text column, if not the task's.
+        label: its label column, if not the task's.
+        skip_bad: leave out and list malformed rows and unknown labels instead of raising.
 
     Raises:
-        InputError: the folder holds no run, or there is no place for the rows.
-        DataError: a row of the file has a label that the task does not know.
+        InputError: the folder is not a run, or there is no file for the rows.
+        DataError: a row has a label that the task does not have.
     """
     task, _ = recall(run)
     _check_whole_texts(task)
@@ -64,7 +71,8 @@ def add_labels(run: Path, file: Path, *, skip_bad: bool = False, text: str | Non
     placed = Task.of(task.config.model_copy(update={"data": task.config.data.model_copy(update={"more": target})}))
 
     def known() -> list[Example]:
-        return [example for each in read_labelled(placed, skip_bad=True, least_labels=0) for example in each.examples]
+        files = read_labelled(placed, skip_bad=True, least_labels=0)
+        return [example for read in files for example in read.examples]
 
     names = {name: place.own_id for name, place in loaded.places.items()}
     added = add_rows(target, loaded.examples, known, columns=own, names=names)
@@ -73,11 +81,11 @@ def add_labels(run: Path, file: Path, *, skip_bad: bool = False, text: str | Non
         listed.parent.mkdir(exist_ok=True)
         write_skipped(listed, loaded.skipped)
     skipped = remember_skips(run / "label", _left_blank(file, columns, separator))
-    return Taken(target, task.config.data.more is not None, added, loaded, listed, skipped)
+    return AddedLabels(target, task.config.data.more is not None, added, loaded, listed, skipped)
 
 
 def _left_blank(file: Path, columns: Columns, separator: str | None) -> list[str]:
-    """Return the texts of a form that have no label; in any other file that does not mean that somebody looked at them."""
+    """Return the texts of a form without a label; in other files, a missing label does not mean that a person saw the text."""
     with open_rows(file, columns=columns, separator=separator) as reading:
         if not is_form(reading.heads):
             return []
@@ -85,16 +93,16 @@ def _left_blank(file: Path, columns: Columns, separator: str | None) -> list[str
 
 
 def more_of(task: Task) -> Path:
-    """Return the file that takes rows which are labelled later.
+    """Return the file for rows that are labeled later.
 
     Raises:
-        ConfigError: the task names neither that file nor one beside which it could be.
+        ConfigError: the task has neither `data.more` nor `data.train`.
     """
     if task.config.data.more is not None:
         return task.config.data.more
     if task.train is None:
         raise ConfigError(
-            "there is no place for added rows: the task has neither data.train nor data.more",
+            "there is no file for added rows: the task has neither data.train nor data.more",
             remedy="name one in task.yaml, under data: `more: more.jsonl`, and run it again",
         )
     return task.train.with_name(f"{task.train.stem}.more.jsonl")
@@ -109,10 +117,10 @@ def texts_added(task: Task) -> list[str]:
 
 
 def cells_for(run: Path) -> Callable[[str, str], dict[str, str]]:
-    """Return what makes of a text and its label the columns that `add_labels` takes for a run.
+    """Return a function from a text and its label to a row that `add_labels` reads for a run.
 
     Raises:
-        InputError: the folder holds no run, or rows of its kind are not taken in one by one.
+        InputError: the folder is not a run, or rows of its task kind cannot be added one by one.
     """
     task, _ = recall(run)
     _check_whole_texts(task)
@@ -129,6 +137,6 @@ def cells_for(run: Path) -> Callable[[str, str], dict[str, str]]:
 def _check_whole_texts(task: Task) -> None:
     if task.config.kind.words:
         raise InputError(
-            "task: tokens: rows with marks are not taken in one by one",
+            "task: tokens: rows with marks cannot be added one by one",
             remedy=f"put them into a JSONL file, and name it as data.more in task.yaml: {MARKED_ROW}",
         )

@@ -1,6 +1,6 @@
-"""Rules that label a text or say nothing: read from YAML, which is data, or from Python, which is run.
+"""Rules that label a text or abstain, read from a YAML file or from the functions of a Python file.
 
-A Python file of functions is run with the rights of whoever names it; nothing here looks for one.
+A Python file is executed with the user's rights, and only if the user names it.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from refsynth.core.sections import Name, Section
 from refsynth.core.tree import QUOTES, complaints
 from refsynth.core.words import UNSPACED_CLASS, unspaced
 from refsynth.core.yamlfile import place_of, read_yaml
-from refsynth.data.text import normalise
+from refsynth.data.text import normalize
 
-_SPACED = rf"[^\W{UNSPACED_CLASS}]"  # what a word goes on with, where words are spaced
+_SPACED = rf"[^\W{UNSPACED_CLASS}]"  # a letter of a script with spaces between words
 _HANGUL = re.compile("[\uac00-\ud7af]")
 
 
 class RuleConfig(Section):
-    """One rule: texts with one of these words, or that match a pattern, have the label."""
+    """One rule: a text has the label if it contains one of the words, or matches the pattern."""
 
     label: Name
-    """What it says of a text that it applies to."""
+    """The label of matching texts."""
     words: tuple[Name, ...] = ()
-    """Words or phrases, whole and in any case; parts of a text where words are not spaced, beginnings of words in Korean."""
+    """Whole words or phrases in any case. In scripts without spaces, any part of the text; in Korean, beginnings of words."""
     pattern: str | None = None
-    """A regular expression (Python's), in any case, found anywhere in the text."""
+    """A Python regular expression, found anywhere in the text, in any case."""
     name: str = ""
-    """For the table; without it the label and a number."""
+    """Its name in tables; by default the label and a number."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -57,30 +57,30 @@ class RulesConfig(Section):
     """A file of rules."""
 
     rules: Annotated[tuple[RuleConfig, ...], Field(min_length=1)]
-    """The rules; the order makes no difference."""
+    """The rules, in any order."""
     balance: Balance = Field(default={})
-    """How frequent each label is among all texts, if known; even if left out."""
+    """Relative frequency of each label among all texts; equal if left out."""
 
 
 class LabelRule(NamedTuple):
-    """A named function from a text to a label, or None where it says nothing."""
+    """A named function from a text to a label, or to None if it abstains."""
 
     name: str
     judge: Callable[[str], str | None]
 
 
 class Rules(NamedTuple):
-    """Rules and, where it is known, how frequent each label is."""
+    """Rules and the relative frequency of each label, if known."""
 
     rules: tuple[LabelRule, ...]
     balance: Mapping[str, float]
 
 
 def read_rules(path: Path) -> Rules:
-    """Read rules from a YAML file, or run a Python file for its functions.
+    """Read rules from a YAML file, or execute a Python file and take its functions.
 
     Raises:
-        ConfigError: the file is not there, is no such file, or has a rule that is none.
+        ConfigError: the file is missing, cannot be read or executed, or has an invalid rule.
     """
     if path.suffix.lower() == ".py":
         return _run(path)
@@ -97,9 +97,8 @@ def read_rules(path: Path) -> Rules:
     for label in config.balance:
         if label not in labels:
             raise ConfigError(f"{path}: balance: no rule has the label '{label}'", remedy=nearest(label, labels))
-    if config.balance and set(labels) - set(config.balance):
-        missing = ", ".join(sorted(set(labels) - set(config.balance)))
-        raise ConfigError(f"{path}: balance: nothing for {missing}", expected="all labels or none")
+    if config.balance and (missing := set(labels) - set(config.balance)):
+        raise ConfigError(f"{path}: balance: nothing for {', '.join(sorted(missing))}", expected="all labels or none")
     names = [rule.name or f"{rule.label} {number}" for number, rule in enumerate(config.rules, 1)]
     return Rules(tuple(LabelRule(name, _judge(rule)) for name, rule in zip(names, config.rules, strict=True)), config.balance)
 
@@ -116,14 +115,14 @@ def _judge(rule: RuleConfig) -> Callable[[str], str | None]:
     if rule.pattern is not None:
         pattern = re.compile(rule.pattern, re.IGNORECASE)
         return lambda text: rule.label if pattern.search(text) else None
-    words = re.compile("|".join(_whole(normalise(word)) for word in rule.words))
-    return lambda text: rule.label if words.search(normalise(text)) else None
+    words = re.compile("|".join(_whole(normalize(word)) for word in rule.words))
+    return lambda text: rule.label if words.search(normalize(text)) else None
 
 
 def _whole(word: str) -> str:
-    """Return a pattern for a word as a whole, where there are spaces between words.
+    """Return a pattern for a whole word, in scripts with spaces between words.
 
-    A Korean word may go on: particles are written onto it.
+    A Korean word may continue: particles are attached to it.
     """
     before = "" if unspaced(word[0]) else f"(?<!{_SPACED})"
     after = "" if unspaced(word[-1]) or _HANGUL.match(word[-1]) else f"(?!{_SPACED})"
@@ -131,7 +130,7 @@ def _whole(word: str) -> str:
 
 
 def _run(path: Path) -> Rules:
-    """Run a Python file and return its own public functions, and what it calls `balance`."""
+    """Execute a Python file and return its own public functions, and its `balance`."""
     spec = importlib.util.spec_from_file_location("refsynth_rules", path)
     if spec is None or spec.loader is None or not path.is_file():
         raise ConfigError(f"{path}: no such file", expected="a Python file with functions from a text to a label or None")
@@ -140,15 +139,15 @@ def _run(path: Path) -> Rules:
         spec.loader.exec_module(module)
     except Exception as error:
         raise ConfigError(f"{path}: does not run: {type(error).__name__}: {error}") from error
-    mine = [
+    rules = [
         LabelRule(name, function)
         for name, function in vars(module).items()
         if inspect.isfunction(function) and function.__module__ == spec.name and not name.startswith("_")
     ]
-    if not mine:
+    if not rules:
         raise ConfigError(f"{path}: has no functions", expected="functions from a text to a label or None: def late(text): ...")
     try:
-        return Rules(tuple(mine), BALANCE.validate_python(vars(module).get("balance", {}), strict=True))
+        return Rules(tuple(rules), BALANCE.validate_python(vars(module).get("balance", {}), strict=True))
     except ValidationError as error:
         lines = dict.fromkeys(_problem(problem) for problem in error.errors())
         raise ConfigError(f"{path}: balance: " + "\n  ".join(lines), expected='balance = {"late": 0.7, "broken": 0.3}') from error

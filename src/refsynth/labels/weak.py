@@ -1,15 +1,15 @@
-"""Weak supervision: what rules say of texts, weighed by how the rules agree with each other.
+"""Weak supervision: combines the votes of rules, weighed by how the rules agree with each other.
 
-A rule that only ever says one label tells nothing by which label it says, only by speaking at all. So the parameter is how often
-a rule is right when it says l: p_jl = P(y = l | j says l); the other labels share 1 - p_jl by their frequency. By Bayes' rule
+A rule that only ever votes for one label gives information by voting at all, not by its choice of label. So the parameter is the
+precision of a vote of rule j for l, p_jl = P(y = l | j votes l). The other labels share 1 - p_jl by frequency. By Bayes' rule
 
-    P(j says l | y = k) = P(j says l) P(k | j says l) / prior_k
+    P(j votes l | y = k) = P(j votes l) P(k | j votes l) / prior_k
 
-and rules are independent of each other given y, silence included (Ratner et al., 2016, "Data Programming", section 3, has the
-model with one accuracy for each rule). The shares of the labels are given, not estimated: else EM talks itself into one label.
+and rules, their abstentions included, are independent given y (Ratner et al., 2016, "Data Programming", section 3, has the model
+with one accuracy for each rule). The label frequencies are given, not estimated: otherwise EM collapses into one label.
 
-EM finds p where rules overlap. Where a rule speaks alone nothing contradicts it and nothing supports it, and overlaps are no fair
-sample of such texts: there it is taken to be right as often as rules usually are.
+EM estimates p from texts with several votes. A text with a single vote has no evidence for or against the rule, and texts with
+several votes do not represent such texts: there the rule gets the usual precision of rules.
 """
 
 from __future__ import annotations
@@ -22,37 +22,40 @@ import numpy as np
 from refsynth.core.errors import ConfigError, InputError
 from refsynth.core.types import FloatArray
 from refsynth.kinds.metrics import softmax
-from refsynth.labels.consensus import Votes
+from refsynth.labels.consensus import ROUNDS, TOLERANCE, Votes
 from refsynth.labels.rules import LabelRule, Rules
 
 USUAL, IMAGINED = 0.7, 10.0
-"""A rule is taken to be right so often until there is evidence, which is worth so many votes."""
+"""Prior precision of a rule's votes, and its weight in votes."""
 
 LEAST_SILENCE = 0.02
-"""Least probability that a rule is silent about a text of any label: no rule proves a label by saying nothing."""
-
-TOLERANCE, ROUNDS = 1e-6, 1000
-"""EM ends when no posterior moves by more, or after so many rounds."""
+"""Least probability that a rule abstains on a text of any label: an abstention alone never proves a label."""
 
 
 class RuleVotes(NamedTuple):
-    """What the rules said: votes on the texts, and the labels that occur."""
+    """The votes of the rules on the texts, and the labels that occur."""
 
     votes: Votes
     labels: tuple[str, ...]
 
 
 class Weighed(NamedTuple):
-    """Posteriors of the texts [N, K], and how often each rule is right when it speaks, NaN for one that never does [J]."""
+    """Posteriors of the texts [N, K], and the precision of each rule's votes, NaN for a rule without votes [J]."""
 
     posterior: FloatArray
     accuracy: FloatArray
 
 
 class RuleFigures(NamedTuple):
-    """A rule's labels; the shares of all texts that it labels, that others label too, and label otherwise; how often it is right.
+    """The figures of one rule.
 
-    `accuracy` is estimated without any true label, `measured` against those that are known (NaN without any).
+    Attributes:
+        labels: that it votes for.
+        coverage: share of all texts with its vote.
+        overlap: share of all texts with its vote and another rule's.
+        conflict: share of all texts with its vote and another rule's vote for another label.
+        accuracy: precision of its votes, estimated without true labels.
+        measured: precision on the known labels; NaN without any.
     """
 
     name: str
@@ -68,64 +71,64 @@ def mark(rules: Rules, texts: Sequence[str]) -> RuleVotes:
     """Apply the rules to texts [N].
 
     Raises:
-        InputError: a rule fails or says something that is no label, or all say the same.
+        InputError: a rule fails or returns something else than a label, or there are fewer than two labels.
     """
-    said = [[_said(rule, number, text) for rule in rules.rules] for number, text in enumerate(texts, 1)]
-    labels = tuple(sorted({label for row in said for label in row if label is not None} | set(rules.balance)))
+    table = [[_vote(rule, number, text) for rule in rules.rules] for number, text in enumerate(texts, 1)]
+    labels = tuple(sorted({label for row in table for label in row if label is not None} | set(rules.balance)))
     if len(labels) < 2:
         raise InputError(
-            f"the rules say {len(labels)} different labels of {len(texts):,} texts", expected="at least two labels that apply"
+            f"the rules give {len(labels)} different labels to {len(texts):,} texts", expected="at least two labels that apply"
         )
     place = {label: number for number, label in enumerate(labels)}
-    votes = [(i, j, place[label]) for i, row in enumerate(said) for j, label in enumerate(row) if label is not None]
+    votes = [(i, j, place[label]) for i, row in enumerate(table) for j, label in enumerate(row) if label is not None]
     items, sources, classes = np.array(votes, int).reshape(-1, 3).T
     return RuleVotes(Votes(items, sources, classes, len(texts), len(rules.rules), len(labels)), labels)
 
 
-def _said(rule: LabelRule, number: int, text: str) -> str | None:
+def _vote(rule: LabelRule, number: int, text: str) -> str | None:
     try:
         label = rule.judge(text)
     except Exception as error:
         raise InputError(f"rule '{rule.name}' fails at text {number}: {type(error).__name__}: {error}") from error
     if label is not None and not (isinstance(label, str) and label):
-        raise InputError(f"rule '{rule.name}' says {label!r} of text {number}", expected="a label, or None to say nothing")
+        raise InputError(f"rule '{rule.name}' returns {label!r} for text {number}", expected="a label, or None to abstain")
     return label
 
 
 def weigh_rules(marked: RuleVotes, balance: Mapping[str, float]) -> Weighed:
-    """Return what the rules say together.
+    """Combine the votes of the rules.
 
     Args:
-        marked: what each says.
-        balance: how frequent each label is among all texts; taken for even if empty.
+        marked: the votes.
+        balance: the relative frequency of each label among all texts; equal if empty.
 
     Raises:
-        ConfigError: it says nothing of a label that a rule says.
+        ConfigError: the balance lacks a label for which a rule votes.
     """
     votes = marked.votes
     if missing := sorted(set(marked.labels) - set(balance)) if balance else []:
-        raise ConfigError(f"balance: nothing for {', '.join(missing)}", expected="all labels that rules say, or none")
+        raise ConfigError(f"balance: nothing for {', '.join(missing)}", expected="all labels of the rules, or none")
     prior = np.array([balance.get(label, 1.0) for label in marked.labels], float)
     prior /= prior.sum()
     alone = np.bincount(votes.items, minlength=votes.n)[votes.items] == 1
-    said = _count(votes, np.ones(len(votes.items)))
-    right, posterior = np.full_like(said, USUAL), np.tile(prior, (votes.n, 1))
+    counts = _count(votes, np.ones(len(votes.items)))
+    precision, posterior = np.full_like(counts, USUAL), np.tile(prior, (votes.n, 1))
     for _ in range(ROUNDS):
-        before, posterior = posterior, _posterior(votes, prior, said, right)
+        before, posterior = posterior, _posterior(votes, prior, counts, precision)
         if np.abs(posterior - before).max() < TOLERANCE:
             break
-        agreed = np.where(alone, USUAL, posterior[votes.items, votes.classes])
-        right = (_count(votes, agreed) + IMAGINED * USUAL) / (said + IMAGINED)
-    accuracy = (said * right).sum(1) / np.maximum(said.sum(1), 1)
-    return Weighed(posterior, np.where(said.sum(1) > 0, accuracy, np.nan))
+        right = np.where(alone, USUAL, posterior[votes.items, votes.classes])
+        precision = (_count(votes, right) + IMAGINED * USUAL) / (counts + IMAGINED)
+    accuracy = (counts * precision).sum(1) / np.maximum(counts.sum(1), 1)
+    return Weighed(posterior, np.where(counts.sum(1) > 0, accuracy, np.nan))
 
 
-def _posterior(votes: Votes, prior: FloatArray, said: FloatArray, right: FloatArray) -> FloatArray:
-    """Return the labels' probabilities given all votes and silences [N, K]; `said` counts and `right` rates votes [J, K]."""
+def _posterior(votes: Votes, prior: FloatArray, counts: FloatArray, precision: FloatArray) -> FloatArray:
+    """Return the labels' probabilities given all votes and abstentions [N, K], from counts and precision of votes [J, K]."""
     k = np.arange(votes.k)
-    ratio = np.repeat(((1 - right) / (1 - prior))[:, :, None], votes.k, axis=2)  # P(y = k | j says l) / prior_k [J, K, K]
-    ratio[:, k, k] = right / prior
-    speaks = np.einsum("jl,jlk->jk", said / votes.n, ratio)
+    ratio = np.repeat(((1 - precision) / (1 - prior))[:, :, None], votes.k, axis=2)  # P(y = k | j votes l) / prior_k [J, K, K]
+    ratio[:, k, k] = precision / prior
+    speaks = np.einsum("jl,jlk->jk", counts / votes.n, ratio)
     silent = np.log(np.maximum(1 - speaks, LEAST_SILENCE))
     logs = np.tile(np.log(prior) + silent.sum(0), (votes.n, 1))
     np.add.at(logs, votes.items, np.log(ratio)[votes.sources, votes.classes] - silent[votes.sources])
@@ -140,19 +143,19 @@ def _count(votes: Votes, values: FloatArray) -> FloatArray:
 
 
 def describe_rules(rules: Rules, marked: RuleVotes, weighed: Weighed, truth: Sequence[str | None]) -> list[RuleFigures]:
-    """Return the figures of each rule; `truth` has the labels that are known [N]."""
+    """Return the figures of each rule; `truth` has the known labels, and None for other texts [N]."""
     votes = marked.votes
     table = np.full((votes.n, votes.j), -1)
     table[votes.items, votes.sources] = votes.classes
     real = np.array([marked.labels.index(label) if label in marked.labels else -1 for label in truth])
     figures = []
     for j, rule in enumerate(rules.rules):
-        mine, others = table[:, j], np.delete(table, j, axis=1)
-        fires = mine >= 0
+        own, others = table[:, j], np.delete(table, j, axis=1)
+        fires = own >= 0
         also, known = fires & (others >= 0).any(1), fires & (real >= 0)
-        against = fires & ((others >= 0) & (others != mine[:, None])).any(1)
-        labels = ", ".join(marked.labels[label] for label in np.unique(mine[fires]))
-        right = float((mine[known] == real[known]).mean()) if known.any() else float("nan")
+        against = fires & ((others >= 0) & (others != own[:, None])).any(1)
+        labels = ", ".join(marked.labels[label] for label in np.unique(own[fires]))
+        right = float((own[known] == real[known]).mean()) if known.any() else float("nan")
         coverage, overlap, conflict = (float(part.mean()) for part in (fires, also, against))
         figures.append(RuleFigures(rule.name, labels, coverage, overlap, conflict, float(weighed.accuracy[j]), right))
     return figures

@@ -19,7 +19,7 @@ from refsynth.core.types import Example, IntArray
 from refsynth.data.account import SkippedRow, describe_skipped
 from refsynth.data.rows import BadRow, Row, open_rows
 from refsynth.data.split import fold_of
-from refsynth.data.text import clean, near_groups, normalise
+from refsynth.data.text import clean, near_groups, normalize
 from refsynth.learning.rows import Rows, file_key
 
 LARGEST = 1_000
@@ -45,7 +45,7 @@ class Outside:
     @property
     def known(self) -> frozenset[str]:
         """The texts in the form in which texts are compared. No other file may use them as something else."""
-        return frozenset(map(normalise, self.texts))
+        return frozenset(map(normalize, self.texts))
 
     def dealt(self, folds: IntArray, *, seed: int) -> IntArray:
         """Return the fold of each text in each repeat [R, M], given those of the rows [R, N]; near-duplicates share one."""
@@ -105,7 +105,7 @@ def _read(task: Task, source: Path | Sequence[str], *, skip_bad: bool) -> tuple[
             skipped.append(SkippedRow(row.number, "malformed", row.message))
         elif isinstance(row, BadRow) or not row.text:
             skipped.append(SkippedRow(row.number, "empty text", ""))
-        elif (first := found.setdefault(normalise(row.text), row)) is not row:
+        elif (first := found.setdefault(normalize(row.text), row)) is not row:
             skipped.append(SkippedRow(row.number, "duplicate", f"the same as row {first.number}"))
     return list(found.values()), skipped
 
@@ -121,8 +121,8 @@ def _rows(task: Task, source: Path | Sequence[str]) -> list[Row | BadRow]:
 
 def _refuse_labeled(task: Task, where: str, found: Sequence[Row], examples: Sequence[Example]) -> None:
     """Raise DataError if a labeled row has one of the texts: the text would have a label and none."""
-    labeled = {normalise(example.text): example for example in examples}
-    both = [(row, labeled[text]) for row in found if (text := normalise(row.text)) in labeled]
+    labeled = {normalize(example.text): example for example in examples}
+    both = [(row, labeled[text]) for row in found if (text := normalize(row.text)) in labeled]
     if not both:
         return
     row, example = both[0]

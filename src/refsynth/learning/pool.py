@@ -15,7 +15,7 @@ from refsynth.core.steps import STEPS
 from refsynth.core.task import Task
 from refsynth.data.judge import Spans
 from refsynth.data.rows import Row, iter_rows, readable
-from refsynth.data.text import normalise
+from refsynth.data.text import normalize
 from refsynth.learning.outside import NOTHING, Outside
 from refsynth.learning.rows import Rows, file_key
 from refsynth.learning.selftrain import UnlabeledText
@@ -83,13 +83,13 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder, outside: Outside = NOTH
     file = path
 
     def make(out: Path) -> None:
-        known = {*(normalise(example.text) for example in rows.examples), *outside.known}
+        known = {*(normalize(example.text) for example in rows.examples), *outside.known}
         spans: Spans = "ignored" if rows.kind.spans else "none"
         found = list(iter_rows(file, columns=data.columns, **data.written, spans=spans))
         usable = readable(file, found, remedy="correct data.pool or data.columns in task.yaml")
         fresh: dict[str, Row] = {}
         for row in usable:
-            if (text := normalise(row.text)) not in known:
+            if (text := normalize(row.text)) not in known:
                 fresh.setdefault(text, row)
         drawn = draw(list(fresh.values()), seed=derive_seed(config.seed, "pool"))
         write_jsonl(out / "texts.jsonl", [{"id": f"pool-{row.number}", "text": row.text} for row in drawn])

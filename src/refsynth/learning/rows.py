@@ -23,7 +23,7 @@ from refsynth.data.io import LoadedRows, read_examples
 from refsynth.data.judge import Spans
 from refsynth.data.language import detect_language
 from refsynth.data.split import split_rows
-from refsynth.data.text import normalise
+from refsynth.data.text import normalize
 from refsynth.kinds import KINDS, Kind
 
 READ = 1_000
@@ -202,7 +202,7 @@ def join_rows(files: Sequence[Sequence[Example]]) -> tuple[tuple[Example, ...], 
     labels: dict[str, set[str]] = {}
     joined: dict[str, Example] = {}
     for example in (example for file in files for example in file):
-        labels.setdefault(normalise(example.text), set()).add(example.label)
+        labels.setdefault(normalize(example.text), set()).add(example.label)
         joined.setdefault(example.text, example)
-    kept = tuple(example for text, example in joined.items() if len(labels[normalise(text)]) == 1)
+    kept = tuple(example for text, example in joined.items() if len(labels[normalize(text)]) == 1)
     return kept, sum(len(names) > 1 for names in labels.values())

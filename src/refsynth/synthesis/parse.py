@@ -7,7 +7,7 @@ from collections.abc import Collection
 from typing import NamedTuple
 
 from refsynth.core.types import Completion
-from refsynth.data.quote import neutralise
+from refsynth.data.quote import neutralize
 from refsynth.models.reference.answer import is_preamble, is_refusal
 
 EMPTY = "empty"
@@ -45,7 +45,7 @@ def parse_completion(completion: Completion, *, shown: Collection[str], language
     head, _, rest = completion.text.lstrip().partition("\n")
     if is_preamble(head):
         head, _, rest = rest.lstrip().partition("\n")
-    text = _unquote(neutralise(head))
+    text = _unquote(neutralize(head))
     if is_refusal(text):
         return Parsed("", REFUSED)
     if not completion.finished and not rest:

@@ -21,7 +21,7 @@ from refsynth.core.steps import STEPS
 from refsynth.core.task import Task
 from refsynth.core.types import FloatArray, Metric
 from refsynth.data.text import NEAR, nearest_overlap
-from refsynth.evaluation.advice import points
+from refsynth.evaluation.headline import points
 from refsynth.evaluation.origins import Pretraining
 from refsynth.learning.baseline import FrozenLearner
 from refsynth.learning.folds import deals_of, folds_of

@@ -14,7 +14,7 @@ from dataclasses import replace
 from refsynth.core.task import Task
 from refsynth.core.types import COUNT, Example, Prompt
 from refsynth.data.language import UNKNOWN
-from refsynth.data.quote import neutralise, shorten
+from refsynth.data.quote import neutralize, shorten
 
 MARKER = "- "
 """Starts an item. The prompt ends with it, without the space, which belongs to the next token."""
@@ -78,10 +78,10 @@ def class_prompt(
     """
     code = language if language in _HEADINGS else "en"
     parts = {
-        "description": neutralise(description),
+        "description": neutralize(description),
         "style": style + " " if style and code == "en" else style,
-        "topic": _TOPIC[code].format(topic=neutralise(topic)) if topic else "",
-        "unlike": _UNLIKE[code].format(description=neutralise(unlike)) if unlike else "",
+        "topic": _TOPIC[code].format(topic=neutralize(topic)) if topic else "",
+        "unlike": _UNLIKE[code].format(description=neutralize(unlike)) if unlike else "",
     }
     message = _message(_ASKED[code].format(count=COUNT, **parts), shown, language, lead=_SHOWN[code])
     return replace(_list_prompt(_HEADINGS[code].format(**parts), label, shown), chat=message)
@@ -99,7 +99,7 @@ def _list_prompt(heading: str, label: str, shown: Sequence[Example]) -> Prompt:
 
 
 def _items(shown: Sequence[Example]) -> str:
-    return "".join(f"{MARKER}{shorten(neutralise(example.text))}\n" for example in shown)
+    return "".join(f"{MARKER}{shorten(neutralize(example.text))}\n" for example in shown)
 
 
 def _message(request: str, shown: Sequence[Example], language: str, *, lead: str = "") -> str:

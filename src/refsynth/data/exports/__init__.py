@@ -1,7 +1,7 @@
-"""Exports of the tools that people label with, row by row: what a row of one says in the words of a plain row.
+"""Converts rows of labeling tools' exports to plain rows.
 
-A plain row has a text under one key and under another a label, a list of labels, or a list of places. What a row holds besides
-stays under its own keys, so that a column which the user names is there.
+A plain row has a text under one key, and under another a label, a list of labels, or a list of spans. Other values stay under
+their own keys, so that the user can name them as columns.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from refsynth.data.exports.spacy import SPACY, SPACY_CATS, as_object, as_row
 FORMS: tuple[ExportFormat, ...] = (
     LABEL_STUDIO, LABEL_STUDIO_MIN, ARGILLA, ARGILLA_FLAT, ARGILLA_OLD, PRODIGY, SPACY_CATS, SPACY, DOCCANO, DOCCANO_OLD,
 )  # fmt: skip
-"""The forms that are known, the most telling first."""
+"""The known formats, the most specific first."""
 
 __all__ = ["FORMS", "FormError", "Read", "as_object", "as_row", "read_export"]
 
 
 def read_export(values: Mapping[str, Any]) -> Read:
-    """Return a row in plain words; a row of no known form as it is.
+    """Return an export's row as a plain row; a row of no known format unchanged.
 
     Raises:
-        FormError: it is of a form, and holds what has no words here; the message names the form.
+        FormError: the row has a known format but cannot be converted; the message names the format.
     """
     form = next((form for form in FORMS if form.recognize(values)), None)
     if form is None:
@@ -41,4 +41,4 @@ def read_export(values: Mapping[str, Any]) -> Read:
     except FormError as error:
         raise FormError(f"{form.name}: {error}") from None
     except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
-        raise FormError(f"{form.name}: not as that tool writes it ({type(error).__name__})") from error
+        raise FormError(f"{form.name}: not written as that tool does ({type(error).__name__})") from error

@@ -1,4 +1,4 @@
-"""Argilla: records of version 2, nested or flat, of the feedback data sets before it, and of version 1."""
+"""Reads Argilla's records of version 2 (nested or flat), of the older feedback data sets, and of version 1."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from refsynth.data.account import Reason
 from refsynth.data.exports.form import ExportFormat, Read, agreed
 
 _RESPONSES, _SUGGESTION = ".responses", ("-suggestion", ".suggestion")
-_LEFT = ("discarded", "draft")
+_NOT_SUBMITTED = ("discarded", "draft")
 
 
 def _is_record(values: Mapping[str, Any]) -> bool:
@@ -19,7 +19,7 @@ def _is_record(values: Mapping[str, Any]) -> bool:
 def _read_record(values: Mapping[str, Any]) -> Read:
     responses, suggestions = values.get("responses") or {}, values.get("suggestions") or {}
     plain = {**({"id": values["id"]} if "id" in values else {}), **values["fields"]}
-    return _answered(plain, {question: list(given) for question, given in responses.items()}, bool(suggestions))
+    return _answered(plain, {question: list(answers) for question, answers in responses.items()}, bool(suggestions))
 
 
 def _is_flat(values: Mapping[str, Any]) -> bool:
@@ -27,31 +27,33 @@ def _is_flat(values: Mapping[str, Any]) -> bool:
 
 
 def _read_flat(values: Mapping[str, Any]) -> Read:
-    """Return a flat record: `label.responses` with `label.responses.status`, or before version 2 `label`, a list of responses."""
-    given: dict[str, list[Mapping[str, Any]]] = {}
+    """Read a flat record: `label.responses` with `label.responses.status`, or before version 2 `label`, a list of responses."""
+    responses: dict[str, list[Mapping[str, Any]]] = {}
     for key, value in values.items():
         if key.endswith(_RESPONSES):
+            answers = value or []
             status = values.get(f"{key}.status") or []
-            rows = value or []
-            states = [*status, *[None] * (len(rows) - len(status))]
-            given[key.removesuffix(_RESPONSES)] = [{"value": v, "status": s} for v, s in zip(rows, states, strict=False)]
-        elif isinstance(value, list) and value and all(isinstance(each, dict) and "value" in each for each in value):
-            given[key] = value
-    return _answered(values, given, any(values.get(key) for key in values if key.endswith(_SUGGESTION)))
+            states = [*status, *[None] * (len(answers) - len(status))]
+            responses[key.removesuffix(_RESPONSES)] = [
+                {"value": answer, "status": state} for answer, state in zip(answers, states, strict=False)
+            ]
+        elif isinstance(value, list) and value and all(isinstance(item, dict) and "value" in item for item in value):
+            responses[key] = value
+    return _answered(values, responses, any(values.get(key) for key in values if key.endswith(_SUGGESTION)))
 
 
-def _answered(plain: Mapping[str, Any], given: Mapping[str, Sequence[Mapping[str, Any]]], suggested: bool) -> Read:
-    """Return the record with each question's answer under its name, and under `label` where there is one question."""
-    if not given and "label" in plain:  # a plain row beside suggestions
+def _answered(plain: Mapping[str, Any], responses: Mapping[str, Sequence[Mapping[str, Any]]], suggested: bool) -> Read:
+    """Return the record with each question's answer under its name, and under `label` if there is only one question."""
+    if not responses and "label" in plain:  # a plain row with suggestions
         return Read(plain)
     answers: dict[str, Any] = {}
     reason: Reason | None = None
-    for question, responses in given.items():
-        kept = [each["value"] for each in responses if each.get("status") not in _LEFT and each.get("value") is not None]
-        if kept:
-            answers[question], differ = agreed(kept)
+    for question, items in responses.items():
+        submitted = [item for item in items if item.get("status") not in _NOT_SUBMITTED and item.get("value") is not None]
+        if submitted:
+            answers[question], differ = agreed([item["value"] for item in submitted])
             reason = reason or differ
-        elif responses:
+        elif items:
             reason = reason or "not accepted"
     if len(answers) > 1:
         return Read({**plain, **answers}, reason, (f"several questions ({', '.join(answers)}): name one as the label",))
@@ -65,16 +67,16 @@ def _is_old(values: Mapping[str, Any]) -> bool:
 
 
 def _read_old(values: Mapping[str, Any]) -> Read:
-    found = values["annotation"]
+    annotation = values["annotation"]
     if str(values["status"]).lower() == "discarded":
         return Read({**values, "label": None}, "not accepted")
-    if found is None:
+    if annotation is None:
         return Read({**values, "label": None}, "only suggested" if values.get("prediction") else None)
-    return Read({**values, "label": [_place(each) for each in found] if isinstance(found, list) else found})
+    return Read({**values, "label": [_span(item) for item in annotation] if isinstance(annotation, list) else annotation})
 
 
-def _place(value: Any) -> Any:
-    """Return a span, which has its label in front; any other value as it is."""
+def _span(value: Any) -> Any:
+    """Return a span, which Argilla writes with its label first, as an object; any other value unchanged."""
     if isinstance(value, (list, tuple)) and len(value) >= 3 and isinstance(value[0], str):
         return {"start": value[1], "end": value[2], "label": value[0]}
     return value

@@ -1,4 +1,4 @@
-"""Doccano: entities with relations, and the annotations of its first versions."""
+"""Reads doccano's entities with relations, and the annotations of its first versions."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ def _read_entities(values: Mapping[str, Any]) -> Read:
 
 
 def _has_annotations(values: Mapping[str, Any]) -> bool:
-    given = values.get("annotations")
-    return "text" in values and isinstance(given, list) and all(isinstance(each, dict) and "label" in each for each in given)
+    items = values.get("annotations")
+    return "text" in values and isinstance(items, list) and all(isinstance(item, dict) and "label" in item for item in items)
 
 
 def _read_annotations(values: Mapping[str, Any]) -> Read:
-    given = values["annotations"]
-    if any(not isinstance(each["label"], str) for each in given):
+    items = values["annotations"]
+    if any(not isinstance(item["label"], str) for item in items):
         raise FormError(
-            "labels are numbers of the project, whose names are not in the file: export it as 'JSONL (text label)', "
-            "or put the names in place of the numbers"
+            "labels are numbers of the project without their names: export it as 'JSONL (text label)', "
+            "or replace the numbers by the names"
         )
-    places = [each for each in given if "start_offset" in each]
-    if places and len(places) < len(given):
+    spans = [item for item in items if "start_offset" in item]
+    if spans and len(spans) < len(items):
         raise FormError("labels of words and labels of the whole text in one row")
-    return Read({**values, "label": given if places else [each["label"] for each in given]})
+    return Read({**values, "label": items if spans else [item["label"] for item in items]})
 
 
 DOCCANO = ExportFormat("an export of doccano", _has_entities, _read_entities)

@@ -1,4 +1,4 @@
-"""What a form of export is, and what all of them share: several people's answers to one row."""
+"""The interface of an export's format, and the agreement of several annotators on one row."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from refsynth.data.account import Reason
 
 
 class FormError(ValueError):
-    """A row of a known form that cannot be told in plain words; the message says what it holds, and what to do."""
+    """A row of a known format that cannot be converted to a plain row; the message says why, and the remedy."""
 
 
 class Read(NamedTuple):
-    """A row in plain words, why its people left it out if they did, and the kinds of things in it that are not read."""
+    """A plain row, why the annotators left it out if they did, and the kinds of its contents that are not read."""
 
     values: Mapping[str, Any]
     left: Reason | None = None
@@ -22,7 +22,7 @@ class Read(NamedTuple):
 
 
 class ExportFormat(NamedTuple):
-    """An export by the tool's name: which rows are of it, and how one is read."""
+    """The export of a tool, named for messages: recognizes its rows, and reads one."""
 
     name: str
     recognize: Callable[[Mapping[str, Any]], bool]
@@ -30,12 +30,12 @@ class ExportFormat(NamedTuple):
 
 
 def agreed(answers: Sequence[Any]) -> tuple[Any, Reason | None]:
-    """Return what several people said of a row; None and the reason where they differ. The order of a list does not matter."""
+    """Return the common answer of several annotators; None and the reason if they differ. The order of a list is ignored."""
     spelled = {_spelled(answer) for answer in answers}
     return (None, "annotators differ") if len(spelled) > 1 else (answers[0], None)
 
 
 def _spelled(answer: Any) -> str:
     if isinstance(answer, (list, tuple)):
-        return "\n".join(sorted(_spelled(each) for each in answer))
+        return "\n".join(sorted(map(_spelled, answer)))
     return json.dumps(answer, sort_keys=True, default=str)

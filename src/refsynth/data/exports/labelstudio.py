@@ -1,4 +1,4 @@
-"""Label Studio: JSON, where a task holds its annotations, and JSON-MIN and CSV, where each control of the page is a column."""
+"""Reads Label Studio's JSON (a task with its annotations), and its JSON-MIN and CSV (a column per control of the page)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from refsynth.data.account import Reason
 from refsynth.data.exports.form import ExportFormat, FormError, Read, agreed
 
-_IN_CELL = '{"choices"'  # how several choices begin in a cell of CSV
+_IN_CELL = '{"choices"'  # start of several choices in a cell of CSV
 
 
 def _is_task(values: Mapping[str, Any]) -> bool:
@@ -21,15 +21,15 @@ def _annotations(values: Mapping[str, Any]) -> Any:
 
 
 def _read_task(values: Mapping[str, Any]) -> Read:
-    """Return the answers of a task that count: those that were not cancelled; of these the ground truth, where one is marked."""
+    """Read a task with its annotations that were not canceled; if some are marked as ground truth, only these."""
     plain = {"id": values.get("id"), **values["data"]}
-    given = _annotations(values)
-    done = [each for each in given if not (each.get("was_cancelled") or each.get("skipped"))]
-    done = [each for each in done if each.get("ground_truth")] or done
+    annotations = _annotations(values)
+    done = [item for item in annotations if not (item.get("was_cancelled") or item.get("skipped"))]
+    done = [item for item in done if item.get("ground_truth")] or done
     if not done:
-        left: Reason | None = "not accepted" if given else "only suggested" if values.get("predictions") else None
+        left: Reason | None = "not accepted" if annotations else "only suggested" if values.get("predictions") else None
         return Read({**plain, "label": None}, left)
-    answers = [_controls(each.get("result") or []) for each in done]
+    answers = [_controls(item.get("result") or []) for item in done]
     unread = sorted({kind for _, kinds in answers for kind in kinds})
     answer, reason = agreed([controls for controls, _ in answers])
     if reason:
@@ -40,26 +40,26 @@ def _read_task(values: Mapping[str, Any]) -> Read:
 
 
 def _controls(results: Sequence[Mapping[str, Any]]) -> tuple[dict[str, Any], set[str]]:
-    """Return what one person said under each control of the page, and the kinds of results that are not read."""
-    said: dict[str, Any] = {}
+    """Return one annotator's answers by control of the page, and the kinds of results that are not read."""
+    answers: dict[str, Any] = {}
     unread: set[str] = set()
     for result in results:
         kind, value, control = result.get("type", ""), result.get("value", {}), result.get("from_name", "label")
         if "choices" in value and "start" not in value:
-            said[control] = value["choices"]
+            answers[control] = value["choices"]
         elif "labels" in value or "hypertextlabels" in value or "paragraphlabels" in value:
-            said.setdefault(control, []).append(_span(value))
+            answers.setdefault(control, []).append(_span(value))
         else:
             unread.add(str(kind) or "other results")
-    return said, unread
+    return answers, unread
 
 
 def _span(value: Mapping[str, Any]) -> dict[str, Any]:
     labels = value.get("labels", ())
     if type(value.get("start")) is not int:
-        raise FormError("a span in HTML or in a dialogue, whose place is no place in a text: label plain text (<Text>, <Labels>)")
+        raise FormError("a span in HTML or in a dialogue has no offsets in a text: label plain text (<Text>, <Labels>)")
     if len(labels) != 1:
-        raise FormError(f"a span with {len(labels)} labels ({', '.join(map(str, labels))}): here it has one")
+        raise FormError(f"a span with {len(labels)} labels ({', '.join(map(str, labels))}), expected one")
     return {"start": value["start"], "end": value["end"], "label": labels[0], "text": value.get("text")}
 
 
@@ -68,7 +68,7 @@ def _is_flat(values: Mapping[str, Any]) -> bool:
 
 
 def _choices(value: Any) -> Any:
-    """Return several choices, of which JSON-MIN makes an object and CSV the text of one; None for any other value."""
+    """Return several choices, an object in JSON-MIN and its text in CSV; None for any other value."""
     if isinstance(value, str) and value.startswith(_IN_CELL):
         try:
             value = json.loads(value)
@@ -78,7 +78,7 @@ def _choices(value: Any) -> Any:
 
 
 def _read_flat(values: Mapping[str, Any]) -> Read:
-    return Read({key: value if (found := _choices(value)) is None else found for key, value in values.items()})
+    return Read({key: value if (choices := _choices(value)) is None else choices for key, value in values.items()})
 
 
 LABEL_STUDIO = ExportFormat("a task of Label Studio", _is_task, _read_task)

@@ -1,4 +1,4 @@
-"""Prodigy: tasks with an answer, from `prodigy db-out`."""
+"""Reads Prodigy's tasks with an answer, from `prodigy db-out`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _is_task(values: Mapping[str, Any]) -> bool:
 
 
 def _read_task(values: Mapping[str, Any]) -> Read:
-    """Return an accepted task with its label; what was rejected says what a text is not, which no row can."""
+    """Read an accepted task with its label. A rejected one only says what its text is not, so it is left out."""
     if values["answer"] != "accept":
         return Read({**values, "label": None}, "not accepted")
     unread = ("relations",) if values.get("relations") else ()
@@ -26,7 +26,7 @@ def _read_task(values: Mapping[str, Any]) -> Read:
     if "label" in values or "spans" not in values:
         return Read(values, None, unread)
     if not isinstance(values.get("text"), str):
-        raise FormError("spans of what is no text")
+        raise FormError("spans without a text")
     return Read({**values, "label": values["spans"]}, None, unread)
 
 

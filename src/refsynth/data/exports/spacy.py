@@ -1,4 +1,4 @@
-"""spaCy: its training data as JSON, `[text, {"entities": [[0, 7, "person"]]}]`, and documents as JSON (`ents`, `cats`)."""
+"""Reads spaCy's training data as JSON, `[text, {"entities": [[0, 7, "person"]]}]`, and documents as JSON (`ents`, `cats`)."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from refsynth.data.exports.form import ExportFormat, FormError, Read
 
 
 def as_row(line: str) -> bool:
-    """Return whether a line begins a list with a text in front, as one row of spaCy's training data does."""
+    """Return whether a line begins a list whose first item is a text, as a row of spaCy's training data does."""
     return line.startswith("[") and line[1:].lstrip().startswith('"')
 
 
 def as_object(value: Any) -> Any:
-    """Return a text with its annotations as one object, as spaCy's training data has them; any other value as it is."""
-    paired = isinstance(value, list) and [type(each) for each in value] == [str, dict]
+    """Return spaCy's pair of a text and its annotations as one object; any other value unchanged."""
+    paired = isinstance(value, list) and [type(item) for item in value] == [str, dict]
     if paired and not {"entities", "cats"}.isdisjoint(value[1]):
         return {"text": value[0], **value[1]}
     return value
@@ -26,11 +26,11 @@ def _has_cats(values: Mapping[str, Any]) -> bool:
 
 
 def _read_cats(values: Mapping[str, Any]) -> Read:
-    """Return the categories that are more likely than not; a document without any has none."""
+    """Read the categories with a score of at least 0.5; a document without categories has no label."""
     cats = values["cats"]
     wrong = next((name for name, value in cats.items() if not isinstance(value, (int, float))), None)
     if wrong is not None:
-        raise FormError(f"the category {wrong[:40]!r} is no number")
+        raise FormError(f"the category {wrong[:40]!r} is not a number")
     if not cats:
         return Read({**values, "label": None})
     return Read({**values, "label": [name for name, value in cats.items() if value >= 0.5]})
@@ -39,8 +39,8 @@ def _read_cats(values: Mapping[str, Any]) -> Read:
 def _has_entities(values: Mapping[str, Any]) -> bool:
     if isinstance(values.get("paragraphs"), list):
         return True
-    given = values.get("entities", values.get("ents"))
-    return "text" in values and "label" not in values and "relations" not in values and isinstance(given, list)
+    entities = values.get("entities", values.get("ents"))
+    return "text" in values and "label" not in values and "relations" not in values and isinstance(entities, list)
 
 
 def _read_entities(values: Mapping[str, Any]) -> Read:

@@ -10,7 +10,7 @@ import numpy as np
 
 from refsynth.core.protocols import Generator
 from refsynth.core.types import FloatArray, Prompt
-from refsynth.data.quote import neutralise, shorten
+from refsynth.data.quote import neutralize, shorten
 from refsynth.learning.prompting.examples import Pair, Shown
 from refsynth.learning.prompting.templates import Method, Template
 
@@ -57,7 +57,7 @@ def score_labels(generator: Generator, asking: Asking, texts: Sequence[str], sho
 
 
 def _quoted(text: str) -> str:
-    return shorten(neutralise(text)) or "-"
+    return shorten(neutralize(text)) or "-"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from refsynth.core.protocols import Encoder
 from refsynth.core.types import IntArray
-from refsynth.data.text import normalise
+from refsynth.data.text import normalize
 
 Pair = tuple[str, int]
 """A text with its class."""
@@ -77,5 +77,5 @@ class NearestShown:
 
 
 def _without(pairs: Sequence[Pair], text: str) -> list[Pair]:
-    key = normalise(text)
-    return [pair for pair in pairs if normalise(pair[0]) != key]
+    key = normalize(text)
+    return [pair for pair in pairs if normalize(pair[0]) != key]

@@ -14,7 +14,7 @@ import numpy as np
 
 from refsynth.core.protocols import Generator
 from refsynth.core.types import FloatArray, IntArray, Prompt
-from refsynth.data.quote import neutralise, shorten
+from refsynth.data.quote import neutralize, shorten
 from refsynth.kinds.metrics import log_loss, softmax
 from refsynth.learning.prompting.calibrate import taste
 from refsynth.learning.prompting.classify import SHARPNESS, Asking, score_labels
@@ -125,12 +125,12 @@ def _list(rows: SearchRows, label: int, question: str, *, seed: int) -> Prompt:
 
 
 def _line(text: str) -> str:
-    return shorten(neutralise(text))
+    return shorten(neutralize(text))
 
 
 def _phrase(text: str) -> str:
     """Return the first clause of a completion; empty if it is longer than `WORDS` words, or has no letter or digit."""
-    head = neutralise(text.strip().split("\n", 1)[0]).split(". ")[0].rstrip(" .。:;,，")
+    head = neutralize(text.strip().split("\n", 1)[0]).split(". ")[0].rstrip(" .。:;,，")
     words = head.split()
     fits = len(words) <= WORDS and len(head) <= 8 * WORDS
     return head if fits and any(character.isalnum() for character in head) else ""

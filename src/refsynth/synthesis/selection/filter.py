@@ -15,7 +15,7 @@ import numpy as np
 from refsynth.core.pair import split_pair
 from refsynth.core.scorers import ScorerSpec
 from refsynth.core.types import Draft, Example, FloatArray, IntArray
-from refsynth.data.text import NEAR, near_groups, nearest_overlap, normalise
+from refsynth.data.text import NEAR, near_groups, nearest_overlap, normalize
 from refsynth.evaluation.leakage import LEAKED
 from refsynth.synthesis.selection.sanity import form_check
 
@@ -53,12 +53,12 @@ def screen(
     overlap = (
         nearest_overlap(texts, seed_texts, except_for=_sources(drafts, seeds)) if seeds and drafts else np.zeros(len(drafts))
     )
-    exact = {normalise(text) for text in seed_texts}
+    exact = {normalize(text) for text in seed_texts}
     ambiguous = _with_two_labels(drafts)
     seen: set[str] = set()
     results = []
     for draft, nearness in zip(drafts, overlap, strict=True):
-        key = normalise(draft.text)
+        key = normalize(draft.text)
         reason = LEAKED if draft.id in forget else check(draft.text)
         if reason is None and paired and split_pair(draft.text) is None:
             reason = NO_PAIR
@@ -85,7 +85,7 @@ def _sources(drafts: Sequence[Example], seeds: Sequence[Example]) -> IntArray:
 def _with_two_labels(drafts: Iterable[Example]) -> set[str]:
     labels: defaultdict[str, set[str]] = defaultdict(set)
     for draft in drafts:
-        labels[normalise(draft.text)].add(draft.label)
+        labels[normalize(draft.text)].add(draft.label)
     return {text for text, names in labels.items() if len(names) > 1}
 
 

@@ -9,8 +9,8 @@ from sklearn.base import clone
 
 import refsynth
 from refsynth.core.errors import ArgumentError
+from refsynth.data.arguments import labels_of, texts_of
 from refsynth.data.frame import cells_of, column_of, header_of, pairs_of
-from refsynth.data.given import labels_of, texts_of
 from refsynth.estimators.rows import seed_of, weighed
 
 QUICK = {"language": "en", "reference": "echo", "learners": ["tfidf"]}
@@ -119,7 +119,7 @@ def test_of_a_table_with_more_columns_the_one_meant_is_asked_for(table):
     assert header_of(both) == ["said", "id"]
     assert pairs_of(both, "X") == [("a", "1"), ("b", "2")]
     with pytest.raises(
-        ArgumentError, match=r"of shape \(2, 2\)\n.*\n  take what is meant, such as X\['said'\]; columns there: said, id"
+        ArgumentError, match=r"of shape \(2, 2\)\n.*\n  select the column, such as X\['said'\]; columns there: said, id"
     ):
         column_of(both, "X")
 
@@ -151,7 +151,7 @@ def test_what_is_no_pairs_is_named(values, message):
 
 
 def test_a_sparse_matrix_holds_no_texts():
-    with pytest.raises(ArgumentError, match="a sparse matrix holds numbers alone"):
+    with pytest.raises(ArgumentError, match="a sparse matrix holds numbers only"):
         column_of(scipy.sparse.eye(3, format="csr"), "X")
 
 

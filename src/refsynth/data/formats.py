@@ -1,6 +1,7 @@
-"""Data files and the exports of tools that people label with, alike: every reader of the user's rows opens them here.
+"""Opens data files and the exports of labeling tools. Every reader of the user's rows opens them here.
 
-Beside what `open_plain` opens: JSON files that are one array, CoNLL files whatever they are called, tables with a token a row.
+Besides the formats of `open_plain`, it reads JSON files that are one array, CoNLL files of any suffix, and tables with one
+token per row.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from refsynth.core.sections import FileFormat
 from refsynth.data.array import array_records, is_array
 from refsynth.data.conll import looks_conll, sentences
 from refsynth.data.exports import FormError, read_export
-from refsynth.data.features import class_names, with_names
 from refsynth.data.records import encoding_notes, open_plain
 from refsynth.data.source import Lines, check_encoding, detect_encoding, lines_of, opened
 from refsynth.data.stream import open_stream
@@ -37,11 +37,11 @@ def open_table(path: Path, *, plain: bool = False, **how: Unpack[FileFormat]) ->
 
     Args:
         path: the file.
-        plain: whether `.txt` means one text per line without a header, and not a table.
-        how: it is written.
+        plain: read `.txt` as one text per line without a header, not as a table.
+        how: encoding, delimiter, quoting and sheet of the file.
 
     Raises:
-        DataError: the file cannot be read, or is none of the formats.
+        DataError: the file cannot be read, or has none of the formats.
     """
     suffix, encoding = path.suffix.lower(), how.get("encoding")
     if suffix == ".spacy":
@@ -50,32 +50,30 @@ def open_table(path: Path, *, plain: bool = False, **how: Unpack[FileFormat]) ->
         with opened(path) as file:
             binary = file.peek(4)[:4] == b"PAR1"  # type: ignore[attr-defined]
             named = (check_encoding(encoding), False) if encoding else None
-            found, guessed = ("", False) if binary else named or detect_encoding(file, name=str(path))
-            notes = encoding_notes(found, guessed=guessed)
-            if found and suffix in _ARRAY and is_array(file, found):
-                yield _unfolded(Table("jsonl", found, "", None, array_records(path, file, found), notes))
+            codec, guessed = ("", False) if binary else named or detect_encoding(file, name=str(path))
+            notes = encoding_notes(codec, guessed=guessed)
+            if codec and suffix in _ARRAY and is_array(file, codec):
+                yield _unfolded(Table("jsonl", codec, "", None, array_records(path, file, codec), notes))
                 return
-            if found and suffix not in _ARRAY[:-1]:
-                with lines_of(file, found) as lines:
+            if codec and suffix not in _ARRAY[:-1]:
+                with lines_of(file, codec) as lines:
                     if suffix in _CONLL or (not (how.get("delimiter") or how.get("quoting")) and looks_conll(lines)):
-                        yield Table("conll", found, "", None, _sentences(lines), notes)
+                        yield Table("conll", codec, "", None, _sentences(lines), notes)
                         return
     with open_plain(path, plain=plain, **how) as table:
         if table.format in ("csv", "excel"):
             table = grouped(table)
-        elif table.format == "parquet" and (names := class_names(path)):
-            table = table._replace(records=with_names(table.records, names))
         yield _unfolded(table)
 
 
 @contextmanager
-def standard_input(source: IO[bytes], *, wanted: Collection[str], named: bool, **how: Unpack[FileFormat]) -> Iterator[Table]:
+def standard_input(source: IO[bytes], *, texts: Collection[str], named: bool, **how: Unpack[FileFormat]) -> Iterator[Table]:
     """Read a stream that cannot be rewound; see `stream.open_stream`.
 
     Raises:
-        DataError: it is binary or a JSON array, or the encoding is unknown.
+        DataError: the stream is binary or a JSON array, or its encoding is unknown.
     """
-    with open_stream(source, wanted=wanted, named=named, **how) as table:
+    with open_stream(source, texts=texts, named=named, **how) as table:
         yield _unfolded(table)
 
 
@@ -85,6 +83,7 @@ def _sentences(lines: Lines) -> Iterator[TableRecord | Fault]:
 
 
 def _unfolded(table: Table) -> Table:
+    """Return the table with the rows of exports as plain rows."""
     unread = Counter[str]()
 
     def rows() -> Iterator[TableRecord | Fault]:

@@ -1,4 +1,4 @@
-"""What a Python caller gives: texts, labels and weights of any library as lists, or an error that names the row."""
+"""Checks what a Python caller passes: texts, labels and weights of any library become lists, or an error names the row."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def texts_of(values: Any, name: str = "X") -> list[str]:
     """Return a column of texts [N].
 
     Raises:
-        ArgumentError: it is no column, or something in it is no text.
+        ArgumentError: it is not one column, or holds something else than strings.
     """
     column = column_of(values, name)
     bad = [place for place, value in enumerate(column) if not isinstance(value, str)]
@@ -30,33 +30,34 @@ def texts_of(values: Any, name: str = "X") -> list[str]:
 
 
 def filled(texts: list[str], name: str = "X") -> list[str]:
-    """Return texts that a model can learn from, as they are cleaned: half a surrogate pair cannot be written [N].
+    """Return the cleaned texts [N]: a lone surrogate could not be written to a file.
 
     Raises:
-        ArgumentError: one of them is empty.
+        ArgumentError: a text is empty.
     """
     refuse_empty(texts, name=name)
     return [clean(text) for text in texts]
 
 
-def same_length(n: int, given: Sized) -> None:
-    """Refuse labels of which there is not one for each of `n` texts.
+def same_length(n: int, labels: Sized) -> None:
+    """Check that there is one label for each of `n` texts.
 
     Raises:
-        ArgumentError: there are more, or fewer.
+        ArgumentError: there are more or fewer labels.
     """
-    if n != len(given):
-        raise ArgumentError(f"{n:,} texts and {len(given):,} labels", expected="one label for each text")
+    if n != len(labels):
+        raise ArgumentError(f"{n:,} texts and {len(labels):,} labels", expected="one label for each text")
 
 
 def labels_of(values: Any) -> list[Any]:
-    """Return a column of labels [N], as they are given: all words, all whole numbers, or all truth values.
+    """Return a column of labels [N] unchanged: all strings, all whole numbers, or all booleans.
 
     Raises:
-        ArgumentError: it is no column; a label is missing, no label, or of another type than the first.
+        ArgumentError: it is not one column; a label is missing, invalid, or of another type than the first.
     """
-    if isinstance(values, (list, tuple)) and (nested := _first(values, (list, tuple, set, frozenset, dict))) is not None:
-        raise ArgumentError(f"y[{nested}]: found {type(values[nested]).__name__}", expected="one label for each text")
+    for place, value in enumerate(values) if isinstance(values, (list, tuple)) else ():
+        if isinstance(value, (list, tuple, set, frozenset, dict)):
+            raise ArgumentError(f"y[{place}]: found {type(value).__name__}", expected="one label for each text")
     column = [value.item() if isinstance(value, np.generic) else value for value in column_of(values, "y")]
     bad = [place for place, value in enumerate(column) if not _is_label(value)]
     _refuse(bad, column, "y", "a label: a word or a whole number, not a continuous value")
@@ -74,7 +75,7 @@ def classes_of(column: Sequence[Any]) -> Array:
     """Return the K labels of a column, sorted.
 
     Raises:
-        ArgumentError: there are not two, or some differ in spaces alone.
+        ArgumentError: there are fewer than two, or some differ only in spaces.
     """
     classes = np.unique(np.asarray(column)) if column else np.zeros(0)
     if len(classes) < LEAST_LABELS:
@@ -83,20 +84,20 @@ def classes_of(column: Sequence[Any]) -> Array:
         raise ArgumentError(f"y: found {found} in {counted(len(column), 'row')}", expected=expected)
     names = names_of(classes)
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ArgumentError("y: labels that differ in spaces or type alone", expected=f"one way to write {', '.join(twice)}")
+        raise ArgumentError("y: labels that differ only in spaces or type", expected=f"one way to write {', '.join(twice)}")
     return classes
 
 
 def names_of(values: Sequence[Any] | Array) -> list[str]:
-    """Return labels as data files have them: the name `2` for the numbers 2 and 2.0."""
+    """Return labels as a data file would name them: `2` for the numbers 2 and 2.0."""
     return [as_label(value.item() if isinstance(value, np.generic) else value) or "" for value in values]
 
 
 def weights_of(values: Any, n: int) -> FloatArray:
-    """Return what each of `n` rows counts [N].
+    """Return the weights of `n` rows [N].
 
     Raises:
-        ArgumentError: it is no column of as many numbers, or one of them is negative or no number; or all are 0.
+        ArgumentError: these are not `n` numbers of 0 or more, or all of them are 0.
     """
     column = column_of([values] * n if np.isscalar(values) else values, "sample_weight")
     if len(column) != n:
@@ -114,13 +115,9 @@ def _refuse(bad: Sequence[int], column: Sequence[Any], name: str, expected: str,
     value = column[bad[0]]
     found = type(value).__name__
     if isinstance(value, float) or (not secret and (value is None or isinstance(value, (int, str)) or str(value) == "<NA>")):
-        found = repr(value)[:60]  # a text is nobody's to print
+        found = repr(value)[:60]  # never a user's text
     more = f" (and {counted(len(bad) - 1, 'more row')})" if len(bad) > 1 else ""
     raise ArgumentError(f"{name}[{bad[0]}]: found {found}{more}", expected=expected)
-
-
-def _first(values: Sequence[Any], types: tuple[type, ...]) -> int | None:
-    return next((place for place, value in enumerate(values) if isinstance(value, types)), None)
 
 
 def _type(value: Any) -> str:
