@@ -179,7 +179,7 @@ def _reason(gain: Metric, *, helps: bool) -> str:
         return "drafts help on held-out real rows"
     if gain.high < 0:
         return "drafts do harm on held-out real rows"
-    return "what drafts bring cannot be told from chance on held-out real rows"
+    return "the effect of drafts is not distinguishable from chance on held-out real rows"
 
 
 def _best(held: HeldOut, candidates: Sequence[Candidate]) -> Candidate:
