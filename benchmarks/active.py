@@ -29,7 +29,7 @@ SETS = ("banking77", "financial_phrasebank")
 BUDGET = 15
 TIMED = False
 EVERY = 10**9
-"""Labelled rows per class that are read: all of them are the pool."""
+"""Labeled rows per class that are read: all of them are the pool."""
 
 LEAST_BATCH, ROUNDS = 10, 30
 """Labels of a round, or as many as there are classes; and rounds."""
@@ -63,15 +63,15 @@ def _rounds(
     strategy: StrategyName, pool: FloatArray, truth: IntArray, test: FloatArray, k: int, batch: int, seed: int
 ) -> list[IntArray]:
     """Return the classes that the model gives the test rows after each round."""
-    labelled = np.random.default_rng(derive_seed(seed, "active")).permutation(len(pool))[:batch]
+    labeled = np.random.default_rng(derive_seed(seed, "active")).permutation(len(pool))[:batch]
     said = []
     for number in range(ROUNDS):
-        head = _fit(pool, truth, labelled, k)
+        head = _fit(pool, truth, labeled, k)
         said.append(head.logits(test).argmax(1))
-        free = np.setdiff1d(np.arange(len(pool)), labelled)
-        view = CandidatePool(softmax(head.logits(pool[free])), pool[free], pool[labelled])
+        free = np.setdiff1d(np.arange(len(pool)), labeled)
+        view = CandidatePool(softmax(head.logits(pool[free])), pool[free], pool[labeled])
         chosen = choose(strategy, view, batch, seed=derive_seed(seed, strategy, number))
-        labelled = np.concatenate([labelled, free[chosen.places]])
+        labeled = np.concatenate([labeled, free[chosen.places]])
     return said
 
 

@@ -48,7 +48,7 @@ def _measured(options: Options, name: str) -> list[Cell]:
     folder = BUILD / f"cascade-{name}-{shots}"
     train, test = sample.write(folder / "data")
     pool = folder / "data" / "pool.jsonl"
-    write_jsonl(pool, [{"text": text} for text in sample.unlabelled(options.data, name)[:most]])
+    write_jsonl(pool, [{"text": text} for text in sample.unlabeled(options.data, name)[:most]])
     tree = {
         "labels": dict(sample.labels),
         "data": {"train": str(train), "test": str(test), "pool": str(pool)},

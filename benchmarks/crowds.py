@@ -1,7 +1,7 @@
 """Several annotators and rules with known errors: are the errors recovered, and do the labels beat a majority vote?
 
 The labels of real data sets, with their shares, are what is to be found; votes are drawn from annotators and rules whose errors
-are known. Nothing is learnt from texts here, so nothing is read of them.
+are known. Nothing is learned from texts here, so nothing is read of them.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ ORDER = (TEACHER, *FORMS.values(), STATIC, CASCADE)
 
 
 class Size(NamedTuple):
-    """How much is measured: sets, labelled rows per class, epochs of the teacher at each, unlabelled texts, test rows."""
+    """How much is measured: sets, labeled rows per class, epochs of the teacher at each, unlabeled texts, test rows."""
 
     sets: tuple[str, ...]
     shots: Mapping[int, int]
@@ -83,7 +83,7 @@ BOUNDS = (
 
 
 def cells(options: Options) -> Iterator[Work]:
-    """Yield the sets at each number of labelled rows: all forms of one teacher."""
+    """Yield the sets at each number of labeled rows: all forms of one teacher."""
     size = QUICK if options.quick else WHOLE
     for (shots, epochs), name in product(size.shots.items(), options.parts(SETS, quick=size.sets)):
         yield Work({"set": name, "shots": shots, "seed": 0}, partial(_measure, options.data, name, size, shots, epochs), ORDER)
@@ -96,8 +96,8 @@ def _measure(data: Path, name: str, size: Size, shots: int, epochs: int) -> Iter
 
 
 def parted(sample: Sample, data: Path, name: str, most: int) -> tuple[Sample, list[str]]:
-    """Return the labelled rows and so many other texts of the training file; a tenth of the rows if all are labelled."""
-    if free := sample.unlabelled(data, name):
+    """Return the labeled rows and so many other texts of the training file; a tenth of the rows if all are labeled."""
+    if free := sample.unlabeled(data, name):
         return sample, free[:most]
     rows = [sample.train[place] for place in np.random.default_rng(0).permutation(len(sample.train))]
     aside = min(most, len(rows) // 10)
@@ -112,8 +112,8 @@ def _forms(sample: Sample, pool: Sequence[str], epochs: int) -> Iterator[Cell]:
     predictor = FinetuneLearner(labels, network, recipe=TrainingRecipe(epochs=epochs, learning_rate=RATE)).fit(rows, (), seed=0)
     assert isinstance(predictor, EncoderPredictor) and isinstance(predictor.encoder, TransformerEncoder)
     teacher = Teacher(predictor, predictor.encoder, rows)
-    learnt, aside = pool[: len(pool) // 2], pool[len(pool) // 2 :]
-    texts = [*(row.text for row in rows), *learnt]
+    learned, aside = pool[: len(pool) // 2], pool[len(pool) // 2 :]
+    texts = [*(row.text for row in rows), *learned]
     test, truth = sample.texts, sample.truth
     exact = np.asarray(predictor.logits(test)).argmax(1)
 
@@ -156,7 +156,7 @@ def _exported(predictor: EncoderPredictor, work: Path) -> tuple[EncoderPredictor
 
 
 def table(cells: Cells) -> str:
-    """Return the macro-F1 of each form: a column for each set and number of labelled rows."""
+    """Return the macro-F1 of each form: a column for each set and number of labeled rows."""
     columns = sorted({(SETS.index(one["set"]), one["rows"]) for one in cells.rows if one["set"] in SETS})
     rows = []
     for system in ORDER:

@@ -75,7 +75,7 @@ def _sample(data: Path, name: str, shots: int, seed: int, test_rows: int) -> Sam
 def evenly(rows: Sequence[Row], most: int, rng: np.random.Generator) -> list[Row]:
     """Return equally many rows of each label, at most so many in all, in random order.
 
-    Labelled rows are drawn evenly, and what a run says of itself is about rows like these.
+    Labeled rows are drawn evenly, and what a run says of itself is about rows like these.
     """
     by_label: dict[str, list[Row]] = {}
     for place in rng.permutation(len(rows)):

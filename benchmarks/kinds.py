@@ -1,7 +1,7 @@
 """Does what ships beat plain systems on other kinds of task: several labels a text, pairs of texts, labels of words?
 
-The plain systems are what their user would have without this package: one fit to all labelled rows, and of several labels those
-that are as likely as not. They are TF-IDF, or a CRF where words are labelled, and full fine-tuning.
+The plain systems are what their user would have without this package: one fit to all labeled rows, and of several labels those
+that are as likely as not. They are TF-IDF, or a CRF where words are labeled, and full fine-tuning.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ TIMED = False
 SEEDS = 3
 SETS: Mapping[str, KindName] = {"nlupp_banking": "multilabel", "snli_counterfactual": "pairs", "wnut17": "tokens"}
 SIZES = (500, 0)
-"""Labelled rows; 0 for all there are."""
+"""Labeled rows; 0 for all there are."""
 
 QUICK, QUICK_TEST, TEST_ROWS = 100, 200, 1000
 PLAIN: Mapping[KindName, tuple[LearnerName, ...]] = {
@@ -52,7 +52,7 @@ PLAIN: Mapping[KindName, tuple[LearnerName, ...]] = {
     "tokens": ("crf", "finetune"),
 }
 ALL_O = "all O"
-"""The system that finds nothing, where words are labelled."""
+"""The system that finds nothing, where words are labeled."""
 LESS: Mapping[str, Any] = {"synthesis": {"drafts": 100}, "gate": {"folds": 2}}
 """Of a run, with --quick."""
 

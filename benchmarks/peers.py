@@ -33,7 +33,7 @@ def setfit(encoder: Path, texts: Sequence[str], classes: IntArray, test: Sequenc
 
     Args:
         encoder: folder of the encoder that it starts from.
-        texts: labelled texts.
+        texts: labeled texts.
         classes: of the texts.
         test: texts to predict.
         seed: of its training.

@@ -1,7 +1,7 @@
 """What are drafts of a generator that reinforcement has trained worth to the student, against an untrained one and controls?
 
 Three designs are trained: an adapter by policy gradient (rloo), one on the best drafts (raft), the choice of prompts (bandit).
-Policies are rewarded by all labelled rows, in folds; the student is judged on test rows, which no policy has met. The bandit and
+Policies are rewarded by all labeled rows, in folds; the student is judged on test rows, which no policy has met. The bandit and
 random search are given the seconds that the first took. All arms write the same number of drafts and train the same two students:
 the head of a frozen encoder, with which rewards are computed, and that of one that was tuned on the real rows, which ships.
 """

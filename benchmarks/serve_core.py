@@ -60,7 +60,7 @@ FAST, TIMES = frozenset({STATIC, MODEL2VEC, TFIDF}), 8
 class Size(NamedTuple):
     """How much is measured.
 
-    Texts of a pass on each set, labelled rows per class, texts that memory is taken after, texts one at a time, seconds for the
+    Texts of a pass on each set, labeled rows per class, texts that memory is taken after, texts one at a time, seconds for the
     peak.
     """
 

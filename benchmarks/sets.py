@@ -1,4 +1,4 @@
-"""Data sets of the benchmarks: folders of JSON lines, sampled to a few labelled rows per class."""
+"""Data sets of the benchmarks: folders of JSON lines, sampled to a few labeled rows per class."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Sample:
-    """A few labelled rows and at most so many test rows."""
+    """A few labeled rows and at most so many test rows."""
 
     train: list[Row]
     test: list[Row]
@@ -34,7 +34,7 @@ class Sample:
 
     @property
     def examples(self) -> list[Example]:
-        """The labelled rows."""
+        """The labeled rows."""
         return [Example(f"row-{index}", row["text"], row["label"]) for index, row in enumerate(self.train)]
 
     @property
@@ -54,7 +54,7 @@ class Sample:
         write_jsonl(folder / "test.jsonl", self.test)
         return folder / "train.jsonl", folder / "test.jsonl"
 
-    def unlabelled(self, data: Path, name: str) -> list[str]:
+    def unlabeled(self, data: Path, name: str) -> list[str]:
         """Return the other texts of the set's training file, shuffled: the file may be sorted by label."""
         known = {row["text"] for row in self.train}
         free = [row["text"] for row in read_set(data, name)[0] if row["text"] not in known]

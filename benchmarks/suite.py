@@ -50,7 +50,7 @@ class Over(NamedTuple):
 
 @dataclass(frozen=True)
 class Suite:
-    """What is measured on what. All systems see the same labelled rows and the same test rows."""
+    """What is measured on what. All systems see the same labeled rows and the same test rows."""
 
     sets: tuple[str, ...]
     groups: tuple[Group, ...]
@@ -61,7 +61,7 @@ class Suite:
     """Sets of `--quick`, which has one seed and at most half of the test rows."""
     test_rows: int = TEST_ROWS
     shots: int = SHOTS
-    """Labelled rows per class."""
+    """Labeled rows per class."""
     quick_shots: int | None = None
     borrowed: Mapping[str, str] = field(default_factory=dict)
     """Systems that another bench measures on the same rows, with its name: they are not measured twice."""

@@ -50,7 +50,7 @@ NOISE = 2.0
 
 
 class Size(NamedTuple):
-    """How much is measured: sets, repeats, and labelled rows per class."""
+    """How much is measured: sets, repeats, and labeled rows per class."""
 
     sets: tuple[str, ...]
     repeats: int

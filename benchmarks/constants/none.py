@@ -37,7 +37,7 @@ Embed = Callable[[Sequence[str]], FloatArray]
 
 
 class Case(NamedTuple):
-    """Labelled texts, test texts, texts to learn from, and those that are asked about by name."""
+    """Labeled texts, test texts, texts to learn from, and those that are asked about by name."""
 
     texts: list[str]
     labels: IntArray

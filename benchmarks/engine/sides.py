@@ -1,4 +1,4 @@
-"""The sides that run in this process: ours, tier by tier, and peers on the same encoder, head and labelled rows."""
+"""The sides that run in this process: ours, tier by tier, and peers on the same encoder, head and labeled rows."""
 
 from __future__ import annotations
 
@@ -55,10 +55,10 @@ class Sides(NamedTuple):
 def make_sides(
     sample: Sample, network: TransformerEncoder, made: Any, work: Path, *, threads: int, alpha: float, delta: float
 ) -> Sides:
-    """Fit all sides to the sample's labelled rows and write the bundles of our tiers below `work`.
+    """Fit all sides to the sample's labeled rows and write the bundles of our tiers below `work`.
 
     `made` is what `compress.static.distilled` gives for the network. The static student learns from the int8 model's answers to
-    the labelled rows' texts; the cascade is certified on the test rows' texts, without their labels.
+    the labeled rows' texts; the cascade is certified on the test rows' texts, without their labels.
     """
     labels, source = tuple(sample.labels), work / "source"
     rows = sample.examples
@@ -99,7 +99,7 @@ def make_sides(
 def fit_student(
     teacher: EncoderPredictor, network: TransformerEncoder, made: Any, tokenizer: Path, texts: Sequence[str]
 ) -> StaticPredictor:
-    """Return the static student that learnt from the teacher's answers to the texts.
+    """Return the static student that learned from the teacher's answers to the texts.
 
     Args:
         teacher: the int8 model.

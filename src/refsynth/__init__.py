@@ -1,4 +1,4 @@
-"""refsynth: from a handful of labelled texts to a small, fast, audited text model.
+"""refsynth: from a handful of labeled texts to a small, fast, audited text model.
 
     import refsynth
 

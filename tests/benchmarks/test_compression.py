@@ -105,7 +105,7 @@ def test_what_a_form_keeps_is_of_its_own_teacher(tmp_path: Path) -> None:
     assert checks["macro-F1 kept by half of the layers"]["ok"]
 
 
-def test_where_all_rows_are_labelled_a_tenth_becomes_the_pool(tmp_path: Path) -> None:
+def test_where_all_rows_are_labeled_a_tenth_becomes_the_pool(tmp_path: Path) -> None:
     labels = {"late": "", "lost": ""}
     (tmp_path / "one").mkdir()
     for file in ("train", "test"):

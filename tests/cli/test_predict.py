@@ -201,7 +201,7 @@ class TestEvaluateCommand:
         figures = json.loads(result.stdout)
         truth, predicted = [0, 1, 1, 2, 0], [0, 0, 1, 2, 0]
         assert (figures["rows"], figures["evaluated"]) == (9, 5)
-        assert (figures["unreadable"], figures["unlabelled"], figures["unknown_label"]) == (2, 1, 1)
+        assert (figures["unreadable"], figures["unlabeled"], figures["unknown_label"]) == (2, 1, 1)
         assert figures["accuracy"]["value"] == 0.8
         assert figures["accuracy"]["low"] == accuracy_interval(np.array(truth), np.array(predicted)).low
         assert figures["macro_f1"]["value"] == pytest.approx(f1_score(truth, predicted, average="macro"))

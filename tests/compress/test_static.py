@@ -170,9 +170,9 @@ def test_a_shift_in_how_sure_the_tier_is_or_in_length_voids_the_certificate() ->
 
 def test_a_part_of_the_pool_is_set_aside_by_chance() -> None:
     texts = [(f"pool-{i}", str(i)) for i in range(101)]
-    learnt, aside = reserve_half(texts, seed=0)  # type: ignore[arg-type]
+    learned, aside = reserve_half(texts, seed=0)  # type: ignore[arg-type]
     assert len(aside) == 50
-    assert sorted([*learnt, *aside]) == sorted(texts)
+    assert sorted([*learned, *aside]) == sorted(texts)
     assert reserve_half(texts, seed=1)[1] != aside  # type: ignore[arg-type]
 
 

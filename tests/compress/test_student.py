@@ -40,7 +40,7 @@ from tests.support.tiers import make_run
 
 @pytest.fixture(scope="module")
 def poolless(tmp_path_factory: pytest.TempPathFactory, tiny_cache: Path) -> RunResult:
-    """A static student that has seen no text but those that its teacher learnt from; under a contract that asks what it keeps."""
+    """A static student that has seen only texts that its teacher learned from; under a contract that asks what it keeps."""
     return make_run(tmp_path_factory.mktemp("poolless"), tiny_cache, "static")
 
 
@@ -151,7 +151,7 @@ def test_the_agreement_is_that_of_the_loaded_bundle(
 
 
 class Ignorant:
-    """TF-IDF that has learnt of one text."""
+    """TF-IDF that has learned of one text."""
 
     def fit(self, real, dev, *, seed):
         from refsynth.learning.baseline import TfidfLearner

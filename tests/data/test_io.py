@@ -1,4 +1,4 @@
-"""Reading labelled files: every way in which a user's file can be wrong, and what is said of it."""
+"""Reading labeled files: every way in which a user's file can be wrong, and what is said of it."""
 
 from __future__ import annotations
 

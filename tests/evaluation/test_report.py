@@ -300,11 +300,11 @@ def test_absent_sections_say_why():
         date="2026-03-14",
         version="0.1.0",
         labels={"a": "x", "b": "y"},
-        absent={"gate": "the labelled rows are only three"},
+        absent={"gate": "the labeled rows are only three"},
     )
     for document in ("".join(Outline(render_html(bare)).text), render_markdown(bare)):
         assert document.count("Left out: ") == 8
-        assert "Left out: the labelled rows are only three." in document
+        assert "Left out: the labeled rows are only three." in document
     assert verdict(bare) == (
         "This model was not measured: there were no labeled rows to measure it on. "
         "No drafts were requested (synthesis.drafts: 0). The bundle is trained on real rows only."

@@ -211,7 +211,7 @@ def test_a_bundle_of_single_texts_takes_no_second_column(finished):
         pass
 
 
-def test_pairs_labelled_later_go_into_their_own_columns(tmp_path, tiny_cache, finished):
+def test_pairs_labeled_later_go_into_their_own_columns(tmp_path, tiny_cache, finished):
     pool = write(tmp_path, [{"text": f"a new {i}", "text_pair": f"the old {i}"} for i in range(9)])
     with reopened(finished.folder.path, (), Silent(), store=ModelStore(tiny_cache)) as begun:
         job = begun.job

@@ -283,7 +283,7 @@ def test_labels_go_round_from_the_pool_to_the_next_run(monkeypatch, capsys, tmp_
 def test_only_what_an_embedding_is_needed_for_is_embedded(finished, tiny_cache, monkeypatch, tmp_path):
     write_pool(tmp_path / "pool.jsonl", 40)
     asked = ask(finished, tiny_cache, tmp_path / "pool.jsonl", strategy="badge", out=tmp_path / "one.jsonl")
-    assert (asked.rows, asked.pool, asked.labelled) == (5, 40, 0)
+    assert (asked.rows, asked.pool, asked.labeled) == (5, 40, 0)
     assert asked.stability is None
     rows = list(read_jsonl(tmp_path / "one.jsonl"))
     assert len({row["id"] for row in rows}) == 5
@@ -293,7 +293,7 @@ def test_only_what_an_embedding_is_needed_for_is_embedded(finished, tiny_cache, 
     assert again.file.read_bytes() == (tmp_path / "two.jsonl").read_bytes()
 
 
-def test_what_was_labelled_since_the_run_is_not_asked_again(tiny_cache, tmp_path):
+def test_what_was_labeled_since_the_run_is_not_asked_again(tiny_cache, tmp_path):
     task = make_task(tmp_path, synthesis={"drafts": 0}, learners=["tfidf"])
     run(task, tmp_path / "run", store=ModelStore(tiny_cache))
     write_pool(tmp_path / "pool.jsonl", 40)
@@ -302,7 +302,7 @@ def test_what_was_labelled_since_the_run_is_not_asked_again(tiny_cache, tmp_path
     write_jsonl(asked.file, [row | {"label": "late"} for row in forms])
     assert add_labels(tmp_path / "run", asked.file).added.added == 5
     again = ask(tmp_path, tiny_cache, tmp_path / "pool.jsonl", out=tmp_path / "two.jsonl")
-    assert (again.pool, again.labelled) == (35, 5)
+    assert (again.pool, again.labeled) == (35, 5)
     assert {row["text"] for row in forms}.isdisjoint(row["text"] for row in read_jsonl(again.file))
 
 
@@ -310,7 +310,7 @@ def test_a_pool_may_be_plain_text_with_copies_blank_lines_and_known_texts(finish
     known = next(iter(read_jsonl(finished / "train.jsonl")))["text"]
     (tmp_path / "pool.txt").write_text(f"fresh one\n\nFRESH  one\nfresh two\n{known}\n", "utf-8")
     asked = ask(finished, tiny_cache, tmp_path / "pool.txt", n=20)
-    assert (asked.rows, asked.pool, asked.labelled, asked.unreadable) == (2, 2, 1, 1)
+    assert (asked.rows, asked.pool, asked.labeled, asked.unreadable) == (2, 2, 1, 1)
     assert asked.file.parent == finished / "run" / "label"
     (tmp_path / "old.txt").write_text(f"{known}\n", "utf-8")
     with pytest.raises(DataError, match="no text without a label, of 1 row: 1 with a label\n"):
@@ -327,7 +327,7 @@ def test_a_text_is_asked_for_once_with_how_often_it_occurs(finished, tiny_cache,
     texts = ["late again", "other one", "Late  again", "late again", "a third", "other one"]
     write_jsonl(tmp_path / "pool.jsonl", [{"text": text} for text in texts])
     asked = ask(finished, tiny_cache, tmp_path / "pool.jsonl", n=20, out=tmp_path / "ask.jsonl")
-    assert (asked.rows, asked.pool, asked.labelled, asked.repeated) == (3, 3, 0, 3)
+    assert (asked.rows, asked.pool, asked.labeled, asked.repeated) == (3, 3, 0, 3)
     times = {row["text"]: row["times"] for row in read_jsonl(asked.file)}
     assert times == {"late again": 3, "other one": 2, "a third": 1}
     write_jsonl(tmp_path / "single.jsonl", [{"text": "a third"}])

@@ -1,4 +1,4 @@
-"""Pretraining on unlabelled texts: against independent references, resumable, in time, gated, and never on test rows."""
+"""Pretraining on unlabeled texts: against independent references, resumable, in time, gated, and never on test rows."""
 
 import json
 import shutil
@@ -266,12 +266,12 @@ def test_texts_of_the_pool_that_resemble_test_rows_are_not_learnt_from(tmp_path,
     planted = [json.loads(line)["text"] for line in (folder / "test.jsonl").read_text("utf-8").splitlines()]
     with (folder / "pool.jsonl").open("a", encoding="utf-8") as stream:
         stream.writelines(json.dumps({"text": text}) + "\n" for text in planted)
-    learnt = []
+    learned = []
     plain = stage.divide
-    monkeypatch.setattr(stage, "divide", lambda texts, seed: learnt.append({*texts}) or plain(texts, seed=seed))
+    monkeypatch.setattr(stage, "divide", lambda texts, seed: learned.append({*texts}) or plain(texts, seed=seed))
     done = run(task, tmp_path / "out", store=masked_store)
-    assert {*planted} <= learnt[0]  # nobody has looked at the test file yet
-    assert not {*planted} & learnt[-1]
+    assert {*planted} <= learned[0]  # nobody has looked at the test file yet
+    assert not {*planted} & learned[-1]
     assert not done.evidence.test.leaked
 
 
@@ -316,7 +316,7 @@ def test_too_few_texts_leave_the_encoder_as_it_is(tmp_path, masked_store):
 @pytest.mark.parametrize(
     ("tree", "said"),
     [
-        ({"pretrain": {"encoder": 5}}, "pretrain.encoder is about unlabelled texts"),
+        ({"pretrain": {"encoder": 5}}, "pretrain.encoder is about unlabeled texts"),
         ({"pretrain": {"encoder": -1}}, "pretrain.encoder"),
         ({"pretrain": {"encodr": 1}}, "did you mean 'encoder'"),
         ({"data": {"pool": "a.txt"}, "reference": "echo", "pretrain": {"reference": 5}}, "whose weights must be here"),
@@ -328,6 +328,6 @@ def test_what_cannot_be_pretrained_is_refused(tree, said):
         RunConfig.parse({"labels": ["a", "b"], **tree})
 
 
-def test_unlabelled_texts_of_label_sets_can_be_pretrained_on():
+def test_unlabeled_texts_of_label_sets_can_be_pretrained_on():
     tree = {"task": "multilabel", "data": {"train": "a.csv", "pool": "b.txt"}, "selftrain": {"per_class": 0}}
     assert RunConfig.parse({"labels": ["a", "b"], **tree, "pretrain": {"encoder": 1}}).pretrain.encoder == 1

@@ -338,7 +338,7 @@ def test_what_has_seen_a_row_that_tells_when_to_stop_does_not_train():
     assert len(learners["tfidf"].calls[1][0]) == 200
 
 
-def test_what_was_rewarded_by_rows_or_labelled_by_a_model_of_them_trains_beside_those_that_tell_when_to_stop():
+def test_what_was_rewarded_by_rows_or_labeled_by_a_model_of_them_trains_beside_those_that_tell_when_to_stop():
     from refsynth.core.types import Draft
     from refsynth.learning.selftrain import PROMPT
 

@@ -112,7 +112,7 @@ def test_each_change_to_the_loss_works_there(fake, robust):
     FinetuneLearner(LABELS, fake, recipe=recipe, robust=robust).fit(ROWS, [], seed=0)
 
 
-def test_words_are_labelled_there(fake):
+def test_words_are_labeled_there(fake):
     recipe = TrainingRecipe(epochs=1, batch_size=2)
     assert FinetuneLearner(LABELS, fake, recipe=recipe, link="tags").fit(SPANS, [], seed=0).encoder.device.type == GPU
 

@@ -17,13 +17,13 @@ WORDS = {
 }
 
 
-def write_rows(path: Path, rows: int, seed: int, *, labelled: bool = True) -> None:
+def write_rows(path: Path, rows: int, seed: int, *, labeled: bool = True) -> None:
     rng = random.Random(seed)
     with path.open("w", encoding="utf-8") as stream:
         for i in range(rows):
             for label, words in WORDS.items():
                 row = {"text": f"number {seed}{i} " + " ".join(rng.sample(words, 5))}
-                stream.write(json.dumps(row | ({"label": label} if labelled else {})) + "\n")
+                stream.write(json.dumps(row | ({"label": label} if labeled else {})) + "\n")
 
 
 def make_run(folder: Path, cache: Path, tiers: str, *, pool: int = 0, disagreement: float = 0.1, **changes: object) -> RunResult:
@@ -32,7 +32,7 @@ def make_run(folder: Path, cache: Path, tiers: str, *, pool: int = 0, disagreeme
     write_rows(folder / "test.jsonl", 10, 2)
     data = {"train": str(folder / "train.jsonl"), "test": str(folder / "test.jsonl")}
     if pool:
-        write_rows(folder / "pool.jsonl", pool, 3, labelled=False)
+        write_rows(folder / "pool.jsonl", pool, 3, labeled=False)
         data["pool"] = str(folder / "pool.jsonl")
     tree = {
         "language": "en",

@@ -273,15 +273,15 @@ def adapted(policy):
 
 def test_a_turn_tells_how_far_it_went_by_texts_that_it_did_not_learn_from(folder, tmp_path):
     """A tie to the reference of no weight is measured too."""
-    learnt, measured = [], []
+    learned, measured = [], []
 
     class Watched(Policy):
         def update(self, rollouts, advantages):
-            learnt.append(rollouts)
+            learned.append(rollouts)
             return super().update(rollouts, advantages)
 
         def divergence(self, rollouts):
-            assert len(measured) == len(learnt) - 1  # after what the turn has learnt
+            assert len(measured) == len(learned) - 1  # after what the turn has learned
             measured.append(rollouts)
             return super().divergence(rollouts)
 
@@ -293,7 +293,7 @@ def test_a_turn_tells_how_far_it_went_by_texts_that_it_did_not_learn_from(folder
 
     ask = lambda turn: [Prompt("w1 w2 w3", "a")] * 4  # noqa: E731
     figures = list(reinforce(policy, ask, Parrot, judge, tmp_path, turns=3, group_size=8, max_kl=5.0, seed=0))
-    for texts, some, others in zip(written, learnt, measured, strict=True):
+    for texts, some, others in zip(written, learned, measured, strict=True):
         assert len(some) == len(others) == 16
         assert Counter(some) + Counter(others) == Counter(texts)
     assert figures[-1].kl == Policy.divergence(policy, measured[-1]) > figures[0].kl > 0

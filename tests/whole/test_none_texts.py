@@ -313,7 +313,7 @@ def test_why_there_is_no_bar():
 
 
 class Carried:
-    """As much of what was learnt as a bar is found by."""
+    """As much of what was learned as a bar is found by."""
 
     def __init__(self, held, shipped):
         self.held = held
@@ -463,7 +463,7 @@ def test_label_next_asks_last_for_what_is_none_of_the_labels(made, tmp_path, tin
         with reopened(home, (), Silent(), store=ModelStore(tiny_cache)) as begun:
             (tmp_path / f"{n}.csv").unlink(missing_ok=True)
             asked = ask_next(begun.job, tmp_path / "pool.csv", n=n, strategy=strategy, out=tmp_path / f"{n}.csv")
-        assert (asked.rows, asked.pool, asked.labelled, asked.strange) == (n, 7, 4, n - 4)
+        assert (asked.rows, asked.pool, asked.labeled, asked.strange) == (n, 7, 4, n - 4)
         with (tmp_path / f"{n}.csv").open(encoding="utf-8-sig", newline="") as stream:
             forms = list(csv.DictReader(stream))
         assert [row["text"].startswith(LATE) for row in forms] == [True] * 4 + [False] * (n - 4)

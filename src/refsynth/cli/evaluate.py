@@ -34,7 +34,7 @@ from refsynth.data.labels import check_separator
 
 FIGURES = ("accuracy", "f1_per_row", "span_f1", "precision", "recall", "micro_f1", "macro_f1", "exact_match")
 CALIBRATION = ("calibration_error", "brier", "log_loss")
-LEFT_OUT = {"unreadable": "unreadable", "unlabelled": "unlabeled", "unknown_label": "unknown label"}
+LEFT_OUT = {"unreadable": "unreadable", "unlabeled": "unlabeled", "unknown_label": "unknown label"}
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,7 +165,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
             if not isinstance(row, Row):
                 left_out["unreadable"] += 1
             elif row.label is None:
-                left_out["unlabelled"] += 1
+                left_out["unlabeled"] += 1
             elif unknown_names := [name for name in kind.names(row.label) if name not in labels]:
                 left_out["unknown_label"] += 1
                 unknown.update(unknown_names)

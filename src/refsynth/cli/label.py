@@ -81,7 +81,7 @@ def next_(
         stable = chosen.stability._asdict() if chosen.stability else None
         print_json(chosen._asdict() | {"stability": stable, "labels": labels})
         return
-    left = f"{chosen.labelled:,} are labeled already"
+    left = f"{chosen.labeled:,} are labeled already"
     for count, why in ((chosen.sure, "that the model is sure of"), (chosen.skipped, "left without a label before")):
         left += f", {count:,} {why}" if count else ""
     left += f"; {counted(chosen.repeated, 'repeated text')} left out" if chosen.repeated else ""

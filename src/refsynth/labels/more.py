@@ -19,7 +19,7 @@ from refsynth.data.io import LoadedRows, read_examples
 from refsynth.data.rows import Row, iter_rows, open_rows
 from refsynth.labels.added import Added, add_rows
 from refsynth.labels.forms import is_form, remember_skips
-from refsynth.learning.rows import read_labelled
+from refsynth.learning.rows import read_labeled
 
 MARKED_ROW = '{"text": "[Ann Lee](person) lives in [Oslo](place)"}'
 
@@ -71,7 +71,7 @@ def add_labels(
     placed = Task.of(task.config.model_copy(update={"data": task.config.data.model_copy(update={"more": target})}))
 
     def known() -> list[Example]:
-        files = read_labelled(placed, skip_bad=True, least_labels=0)
+        files = read_labeled(placed, skip_bad=True, least_labels=0)
         return [example for read in files for example in read.examples]
 
     names = {name: place.own_id for name, place in loaded.places.items()}

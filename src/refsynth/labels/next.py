@@ -56,7 +56,7 @@ class WrittenForm(NamedTuple):
     Attributes:
         text: the name of its text column.
         pool: number of texts without a label that could be asked for.
-        labelled: number of texts of the pool that have a label.
+        labeled: number of texts of the pool that have a label.
         skipped: number of texts that a person left without a label before.
         sure: number of texts of a scored pool on which the model is not unsure; they are not asked for.
         unreadable: number of unreadable rows of the pool.
@@ -69,7 +69,7 @@ class WrittenForm(NamedTuple):
     text: str
     rows: int
     pool: int
-    labelled: int
+    labeled: int
     skipped: int
     sure: int
     unreadable: int
@@ -142,7 +142,7 @@ def ask_next(
     candidates = new if certain else unsure
     skips = set() if again else skips_of(notes)
     free = [row for row in candidates if key_of(row.text) not in skips]
-    counts = {"labelled": len(rows) - len(new), "skipped": len(candidates) - len(free), "sure": len(new) - len(candidates)}
+    counts = {"labeled": len(rows) - len(new), "skipped": len(candidates) - len(free), "sure": len(new) - len(candidates)}
     counts |= {"unreadable": len(read) - len(usable), "repeated": len(usable) - len(rows)}
     if not free:
         raise _no_text(pool, len(read), counts)
@@ -159,7 +159,7 @@ def ask_next(
 
 def _no_text(pool: Path, rows: int, counts: Mapping[str, int]) -> DataError:
     reasons = {
-        "labelled": "with a label",
+        "labeled": "with a label",
         "skipped": "left without a label before (--again asks for them)",
         "sure": "on which the model is not unsure",
         "unreadable": "unreadable",
@@ -213,7 +213,7 @@ def _watch(job: Job, model: Model, bundle: str, rows: Sequence[Row]) -> Stabilit
     answers = model.decide(model.probabilities([text for _, text in watched]))
     names = {key: job.rows.kind.shown(answer, model.labels) for (key, _), answer in zip(watched, answers, strict=True)}
     rounds = [record for record in earlier if record["bundle"] != bundle]
-    rounds.append({"bundle": bundle, "labelled": len(job.rows.examples), "said": names})
+    rounds.append({"bundle": bundle, "labeled": len(job.rows.examples), "said": names})
     write_jsonl(folder / ROUNDS, rounds)
     return stability([record["said"] for record in rounds])
 

@@ -142,7 +142,7 @@ def _more(task: Task) -> Path | None:
 
 
 def _load(task: Task, *, skip_bad: bool) -> tuple[tuple[Example, ...], dict[str, Any], dict[str, RowPlace]]:
-    files = read_labelled(task, skip_bad=skip_bad)
+    files = read_labeled(task, skip_bad=skip_bad)
     if not files:
         return (), {}, {}
     examples, disputed = join_rows([file.examples for file in files])
@@ -160,7 +160,7 @@ def _load(task: Task, *, skip_bad: bool) -> tuple[tuple[Example, ...], dict[str,
     return examples, facts, {example.id: places[example.id] for example in examples}
 
 
-def read_labelled(task: Task, *, skip_bad: bool, least_labels: int | None = None) -> list[LoadedRows]:
+def read_labeled(task: Task, *, skip_bad: bool, least_labels: int | None = None) -> list[LoadedRows]:
     """Return the content of each file of labeled rows that is there: data.train, then data.more.
 
     `least_labels` is the fewest labels that must have rows; by default the fewest that a task of this kind can have.

@@ -414,7 +414,7 @@ class TestGuards:
                     {"Authorization": "Bearer"},
                 ):
                     answer = httpx.request(method, server.url + path, content=b"not read" * 10, headers=header)
-                    assert problem(answer) == (401, "unauthorised"), path
+                    assert problem(answer) == (401, "unauthorized"), path
                     assert answer.headers["www-authenticate"] == "Bearer"
             some = {"Authorization": "Bearer some"}
             assert post(server, "/v1/predict", {"texts": "a"}, headers=some).status_code == 200

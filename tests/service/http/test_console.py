@@ -1,4 +1,4 @@
-"""The console in a real browser: texts are labelled and explained, figures move, keys stay in memory, all is from here."""
+"""The console in a real browser: texts are labeled and explained, figures move, keys stay in memory, all is from here."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_it_reads_only_fields_that_a_reply_has(function: str, reply: type[BaseMo
 
 
 @needs_browser
-def test_a_text_is_labelled_and_explained(folder: Path, page) -> None:
+def test_a_text_is_labeled_and_explained(folder: Path, page) -> None:
     with running(folder) as server:
         page.goto(server.url)
         sync_api.expect(page.locator("#state")).to_have_text("ready", timeout=PATIENCE)

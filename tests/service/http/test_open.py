@@ -133,7 +133,7 @@ def test_with_keys_nobody_is_asked_where_they_come_from(folder: Path, tmp_path: 
     with running(folder, guards=compose({"keys": str(tmp_path / "keys.json")}, tmp_path)) as server:
         headers = {"Host": "api.example.org", "Origin": "https://context.example.org", "Authorization": f"Bearer {key}"}
         assert asked(server, "/v1/predict", headers) == (200, "")
-        assert asked(server, "/v1/predict", {**headers, "Authorization": ""}) == (401, "unauthorised")
+        assert asked(server, "/v1/predict", {**headers, "Authorization": ""}) == (401, "unauthorized")
 
 
 @pytest.mark.parametrize(

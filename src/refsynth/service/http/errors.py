@@ -78,7 +78,7 @@ class ServeError(RefsynthError):
 class Unauthorized(ServeError):
     """No valid key."""
 
-    status, code = 401, "unauthorised"
+    status, code = 401, "unauthorized"
 
 
 class Forbidden(ServeError):
