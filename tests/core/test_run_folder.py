@@ -6,8 +6,9 @@ import time
 
 import pytest
 
+from refsynth.core import step as declared
 from refsynth.core.errors import InputError
-from refsynth.core.run import RunFolder, derive_seed, digest, folder_digest, read_json, write_json
+from refsynth.core.run import RunFolder, derive_seed, digest, folder_digest, read_json, read_jsonl, write_json
 from refsynth.core.step import StepSpec
 
 ONE = StepSpec("one", extra=("key",))
@@ -149,6 +150,69 @@ def test_a_run_is_for_its_user_alone_but_the_bundle_may_be_given_away(tmp_path):
 def test_seeds_differ_by_purpose_and_not_by_process():
     assert derive_seed(0, "a", 1) != derive_seed(0, "a", 2) != derive_seed(1, "a", 2)
     assert derive_seed(0, "a") == int(digest([0, "a"])[:8], 16) % 2**31
+
+
+def because(folder):
+    return [event.get("because") for event in read_jsonl(folder.path / "events.jsonl") if event["event"] == "step"]
+
+
+TRAINED = StepSpec("fit", sections=("task", "training"), inputs=("rows",), optional=("pool",), extra=("texts", "texts.more"))
+CONFIG = {"task": "labels", "training": {"epochs": 3, "stop": {"patience": 1}}}
+EXTRA = {"texts": "a secret", "texts.more": ["another secret"]}
+
+
+def trained(folder, *, rows="rows", config=CONFIG, extra=EXTRA, using=()):
+    folder.step(StepSpec("rows", extra=("n",)), lambda out: (out / "rows").write_text(rows), config={}, extra={"n": rows})
+    folder.step(StepSpec("pool"), lambda out: (out / "pool").write_text(""), config={})
+    folder.step(TRAINED, lambda out: None, config=config, extra=extra, using=using)
+    return because(folder)[-1]
+
+
+@pytest.mark.parametrize(
+    ("change", "names"),
+    [
+        ({"config": {**CONFIG, "training": {"epochs": 4, "stop": {"patience": 1}}}}, ["training.epochs"]),
+        ({"config": {**CONFIG, "training": {"epochs": 3.0, "stop": {"patience": 1}}}}, ["training.epochs"]),
+        ({"config": {"task": "pairs", "training": {"epochs": 3, "stop": {"patience": 2}}}}, ["task", "training.stop.patience"]),
+        ({"config": {**CONFIG, "training": None}}, ["training"]),
+        ({"config": {**CONFIG, "training": {"epochs": 3, "stop": {}}}}, ["training.stop"]),
+        ({"extra": {**EXTRA, "texts.more": ["third secret"]}}, ["extra.texts.more"]),
+        ({"extra": {"texts": "b", "texts.more": "b"}}, ["extra.texts", "extra.texts.more"]),
+        ({"rows": "other rows"}, ["inputs.rows"]),
+        ({"using": ("pool",)}, ["inputs.pool"]),
+    ],
+)
+def test_a_step_that_is_made_again_says_what_changed(tmp_path, change, names):
+    folder = RunFolder(tmp_path)
+    assert trained(folder) is None  # the first time there is nothing to compare with
+    assert trained(folder, **change) == names
+    assert trained(folder) == names  # and back
+
+
+def test_other_code_is_named_and_so_is_a_damaged_or_unknown_step(tmp_path, monkeypatch):
+    folder, made = RunFolder(tmp_path), []
+    done = step(folder, counting(made))
+    monkeypatch.setattr(declared, "code_of", lambda *modules, excluded: "other code")
+    step(folder, counting(made))
+    step(folder, counting(made), key=2)
+    (done / "value.json").write_text("{}")
+    folder = RunFolder(tmp_path)
+    step(folder, counting(made), key=2)
+    for record in ("{", "[]", '{"key": "of an earlier version", "hash": ""}', '{"key": "", "hash": "", "parts": 1}'):
+        (done / "step.json").write_text(record)
+        step(folder, counting(made), key=2)
+    assert because(folder) == [None, ["code"], ["extra.key"], ["damaged"], *[["unknown"]] * 4]
+    assert len(made) == 8
+
+
+def test_neither_step_json_nor_the_events_hold_texts(tmp_path):
+    folder = RunFolder(tmp_path)
+    for config in (CONFIG, {"task": "a secret task", "training": {"epochs": 4, "stop": ["secret"]}}):
+        trained(folder, config=config, extra={"texts": f"secret {config}", "texts.more": {"secret": 1}})
+    written = (folder.steps / "fit" / "step.json").read_text() + (folder.path / "events.jsonl").read_text()
+    assert "secret" not in written
+    parts = read_json(folder.steps / "fit" / "step.json")["parts"]
+    assert parts["training.epochs"] == 4 and parts["inputs.rows"] == folder.hash_of("rows")
 
 
 SCRIPT = """

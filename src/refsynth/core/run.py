@@ -146,7 +146,10 @@ def _parsed(path: Path, data: bytes) -> Json:
 
 
 class RunFolder:
-    """A folder of finished steps: `RUN/steps/<name>/` beside its key in `step.json`."""
+    """A folder of finished steps: `RUN/steps/<name>/` beside its key in `step.json`.
+
+    `step.json` holds the parts of the key too. If a step is made again, its event in `events.jsonl` names the parts that differ.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -227,24 +230,27 @@ class RunFolder:
             ValueError: `extra` or `using` is not what the spec names.
         """
         name = spec.name if name is None else name
-        key = digest({"name": name, **self.key_of(spec, make, config=config, extra=extra, using=using)})
+        decisive = self.key_of(spec, make, config=config, extra=extra, using=using)
+        key, parts = digest({"name": name, **decisive}), parts_of(decisive)
         final, partial = self.steps / name, self.steps / f".{name}.partial"
-        if self._key_of(final) == key and self._intact(name):
+        before = _record_of(final)
+        if before.get("key") == key and self._intact(name):
             return final
         if self._makes is not None and name not in self._makes:
             raise InputError(
                 f"{self.path}: has no step '{name}' for these settings, and this command makes only {', '.join(self._makes)}",
                 remedy=f"finish the run with them first: refsynth run TASK.yaml --out {self.path}",
             )
+        again = {"because": _reasons(before, key, parts)} if final.is_dir() else {}
         _remove(partial)
         partial.mkdir()
         started = time.monotonic()
         make(partial)
-        write_json(partial / "step.json", {"key": key, "hash": folder_digest(partial)})
+        write_json(partial / "step.json", {"key": key, "hash": folder_digest(partial), "parts": parts})
         _remove(final)
         partial.replace(final)
         self._seen.add(name)
-        self.log("step", name=name, seconds=round(time.monotonic() - started, 2))
+        self.log("step", name=name, seconds=round(time.monotonic() - started, 2), **again)
         return final
 
     def key_of(
@@ -299,12 +305,58 @@ class RunFolder:
         with open(self.path / "events.jsonl", "a", encoding="utf-8", opener=no_link) as stream:
             stream.write(json.dumps(record) + "\n")
 
-    @staticmethod
-    def _key_of(folder: Path) -> str | None:
-        try:
-            return str(read_json(folder / "step.json")["key"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+
+def _record_of(folder: Path) -> Mapping[str, Json]:
+    """Return what a finished step's `step.json` holds; nothing if it cannot be read."""
+    try:
+        record = read_json(folder / "step.json")
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def _reasons(before: Mapping[str, Json], key: str, parts: Mapping[str, Json]) -> list[str]:
+    """Return the names of what differs from the step that was there.
+
+    `damaged`: its files are not as they were written. `unknown`: what it was made of is not written down.
+    """
+    names = ["damaged"] if before.get("key") == key else changed_parts(before.get("parts"), parts)
+    return names or ["unknown"]
+
+
+def parts_of(decisive: Mapping[str, Json]) -> dict[str, Json]:
+    """Return what decides the result of a step, by name: hashes, and settings that are no texts as they are.
+
+    Names are those of settings, such as `training.epochs`, then `inputs.<step>`, `extra.<name>` and `code`.
+
+    Args:
+        decisive: the value of `RunFolder.key_of`.
+    """
+    return {
+        **{name: part for section, value in decisive["config"].items() for name, part in _settings_below(section, value)},
+        **{f"inputs.{name}": value for name, value in decisive["inputs"].items()},
+        **{f"extra.{name}": digest(value) for name, value in decisive["extra"].items()},
+        "code": decisive["code"],
+    }
+
+
+def _settings_below(name: str, value: Json) -> Iterator[tuple[str, Json]]:
+    """Yield the settings below a section with their dotted names. Texts and lists become hashes: they may be the user's."""
+    if isinstance(value, Mapping) and value:
+        for key, item in value.items():
+            yield from _settings_below(f"{name}.{key}", item)
+    else:
+        yield name, value if value is None or isinstance(value, (int, float)) else digest(value)
+
+
+def changed_parts(before: Json, after: Mapping[str, Json]) -> list[str]:
+    """Return the sorted names of the parts that differ; of a whole section that came or went, its own name only."""
+    if not isinstance(before, Mapping):
+        return []
+    came_or_went = before.keys() ^ after.keys()
+    same = {name for name in before.keys() & after.keys() if canonical(before[name]) == canonical(after[name])}
+    differing = (before.keys() | after.keys()) - same
+    return sorted(name for name in differing if not any(name.startswith(f"{each}.") for each in came_or_went))
 
 
 def _remove(path: Path) -> None:
