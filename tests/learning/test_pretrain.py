@@ -251,9 +251,9 @@ def test_an_encoder_is_not_pretrained_again_to_select_drafts(tmp_path, masked_st
     monkeypatch.setattr(pretrain, "EPOCHS", 1)
     task = pool_task(tmp_path / "data", pretrain={"encoder": 1, "use": "always"}, synthesis={"drafts": 0})
     done = run(task, tmp_path / "out", store=masked_store)
-    made = done.evidence.folder.steps / "words"
+    made = done.evidence.folder.steps / "pretrain_encoder"
     shutil.rmtree(made)
-    with pytest.raises(InputError, match=r"has no step 'words' for these settings"):
+    with pytest.raises(InputError, match=r"has no step 'pretrain_encoder' for these settings"):
         select_again(tmp_path / "out", (), Silent(), store=masked_store)
     assert not made.exists()
 
@@ -289,7 +289,7 @@ def test_a_run_pretrains_the_reference_and_drafts_with_it(tmp_path, tiny_cache, 
     assert brought.model == "reference" and brought.used and brought.after < brought.before
     facts = read_json(RunFolder(tmp_path / "out").steps / "drafts" / "facts.json")
     plain = tiny_causal / "model.safetensors"
-    trained = tmp_path / "out" / "steps" / "reference" / "model" / "model.safetensors"
+    trained = tmp_path / "out" / "steps" / "pretrain_reference" / "model" / "model.safetensors"
     assert trained.is_file() and trained.read_bytes() != plain.read_bytes()
     assert facts["reference"] != "none"
     assert not any((tmp_path / "out" / "reinforce").glob("texts-*"))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from functools import partial
+from pathlib import Path
 from typing import get_args
 
 import pytest
 
+import refsynth
 from refsynth.core import step as steps
 from refsynth.core.code import closure_of
 from refsynth.core.config import RunConfig
@@ -55,15 +58,14 @@ WEIGHTS = {"reference": "embedded"}
 
 READ = {"rows", "none", "pool", "test"}
 TAUGHT = {"judge", "fit", "compared"}
-FITTED = {"gate", "cut", *TAUGHT}
-SELECTED = {"gate", "cut", "select"}
-ASKED = {"drafts", "screen", "judged", "policy", "reference", *FITTED}
-SEEDED = {"rows", "none", "pool", "words", "reference", "topics", "policy", "drafts", *FITTED, "select", "student", "forms",
-          "static",
-          "tiers"}  # fmt: skip
-TASKED = {"rows", "pool", "topics", "policy", "drafts", "screen", "judged", *FITTED, "select", "student", "forms", "bundle",
-          "static", "tiers", "test"}  # fmt: skip
-NAMED = (TASKED - {"pool", "static", "tiers"}) | {"encoder"}
+FITTED = {"gate", "form_fold", *TAUGHT}
+SELECTED = {"gate", "form_fold", "select"}
+ASKED = {"drafts", "screen", "judged", "policy", "pretrain_reference", *FITTED}
+SEEDED = {"rows", "none", "pool", "pretrain_encoder", "pretrain_reference", "topics", "policy", "drafts", *FITTED, "select",
+          "smaller_form", "forms", "student", "tiers"}  # fmt: skip
+TASKED = {"rows", "pool", "topics", "policy", "drafts", "screen", "judged", *FITTED, "select", "smaller_form", "forms",
+          "bundle", "student", "tiers", "test"}  # fmt: skip
+NAMED = (TASKED - {"pool", "student", "tiers"}) | {"encoder"}
 WRITTEN = {"drafts", "policy"}
 
 LEAVES = {
@@ -119,9 +121,9 @@ LEAVES = {
     "filter.scores": ({"likelihood": 0.1}, {"screen"}),
     "selftrain.per_class": (9, SELECTED),
     "selftrain.confidence": (0.9, SELECTED),
-    "pretrain.encoder": (9.0, {"words"}),
+    "pretrain.encoder": (9.0, {"pretrain_encoder"}),
     "pretrain.use": ("always", set()),  # what is made of the measurement; encoders go by their weights
-    "pretrain.reference": (9.0, {"reference"}, FOLDER),
+    "pretrain.reference": (9.0, {"pretrain_reference"}, FOLDER),
     "learners": (["tfidf", "finetune", "soup", "average", "prompt"], FITTED),
     **{f"training.{name}": (value, FITTED) for name, value in
        {"max_tokens": 64, "windows": "cut",
@@ -252,6 +254,16 @@ def test_a_spec_names_what_there_is():
         StepSpec("x", ("gait",)).settings(tree)
     with pytest.raises(KeyError):
         StepSpec("x", ("gate.fold",)).settings(tree)
+
+
+def test_the_module_beside_a_step_makes_it():
+    root = Path(refsynth.__file__).parent
+    table = (root / "core" / "steps.py").read_text("utf-8")
+    told = re.findall(r'_step\("(\w+)".*?\),  # (\S+\.py)$', table, re.MULTILINE | re.DOTALL)
+    assert [name for name, _ in told] == list(STEPS)
+    for name, module in told:
+        code = (root / module).read_text("utf-8")
+        assert f'"{name}"' in code and "STEPS[" in code, module
 
 
 def test_a_value_that_is_missing_or_unknown_is_refused(tmp_path):
@@ -386,7 +398,21 @@ def test_no_step_runs_code_that_is_not_in_its_key(tmp_path, masked_store, ran):
         gate={"folds": 2},
     )
     run(task, tmp_path / "out", store=masked_store)
-    check(ran, "rows", "pool", "words", "topics", "drafts", "screen", "judged", "gate", "fit", "bundle", "test", "coverage")
+    made = (
+        "rows",
+        "pool",
+        "pretrain_encoder",
+        "topics",
+        "drafts",
+        "screen",
+        "judged",
+        "gate",
+        "fit",
+        "bundle",
+        "test",
+        "coverage",
+    )
+    check(ran, *made)
 
 
 def test_no_step_that_teaches_the_reference_does(tmp_path, tiny_cache, tiny_causal, ran, monkeypatch):
@@ -403,7 +429,7 @@ def test_no_step_that_teaches_the_reference_does(tmp_path, tiny_cache, tiny_caus
         learners=["tfidf"],
     )
     run(task, tmp_path / "out", store=ModelStore(tiny_cache))
-    check(ran, "reference", "policy", "drafts")
+    check(ran, "pretrain_reference", "policy", "drafts")
 
 
 def test_no_bandit_does(tmp_path, tiny_cache, ran):
@@ -415,4 +441,4 @@ def test_no_bandit_does(tmp_path, tiny_cache, ran):
 @pytest.mark.slow
 def test_no_step_that_makes_what_ships_does(tmp_path, tiny_cache, ran):
     make_run(tmp_path, tiny_cache, "cascade", pool=300, contract={"keep": 0.01})
-    check(ran, "static", "tiers", "forms", "cut", "bundle", "test")
+    check(ran, "student", "tiers", "forms", "form_fold", "bundle", "test")

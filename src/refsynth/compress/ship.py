@@ -58,7 +58,7 @@ def write_bundle(
         "strange": strange if isinstance(strange, str) else [strange.threshold, strange.facts.model_dump(mode="json")],
         "none": outside.key,
     }
-    using = ("student",) if form in RECIPES and form != FULL else ()
+    using = ("smaller_form",) if form in RECIPES and form != FULL else ()
 
     def make(out: Path) -> None:
         none = NoneFacts(why=strange) if isinstance(strange, str) else strange.facts

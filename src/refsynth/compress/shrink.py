@@ -139,11 +139,11 @@ class Shrinker:
 
         def make(out: Path) -> None:
             seed = derive_seed(self.job.task.config.seed, "student")
-            student = shrink(teacher, name, self._texts(teacher.rows), seed=seed)
-            save_predictors({"student": student}, out, base=context.encoder)
+            form = shrink(teacher, name, self._texts(teacher.rows), seed=seed)
+            save_predictors({"form": form}, out, base=context.encoder)
 
-        done = folder.step(STEPS["student"], make, config=settings_of(self.job.task.config), extra=extra)
-        return load_predictors(done, context.labels, base=context.encoder)["student"]
+        done = folder.step(STEPS["smaller_form"], make, config=settings_of(self.job.task.config), extra=extra)
+        return load_predictors(done, context.labels, base=context.encoder)["form"]
 
     def _rows(self) -> list[Example]:
         return [*self.final.real, *(kept(self.final.drafts) if self.shipped.drafts else ())]
@@ -254,8 +254,8 @@ class Shrinker:
             write_json(path / "logits.json", as_json(logits))
 
         slug = name.replace(",", "").replace(" ", "-")
-        step = f"form-{slug}-{fold.repeat}-{fold.number}"
-        done = job.folder.step(STEPS["cut"], make, config=settings_of(job.task.config), name=step, extra=extra)
+        step = f"form_fold-{slug}-{fold.repeat}-{fold.number}"
+        done = job.folder.step(STEPS["form_fold"], make, config=settings_of(job.task.config), name=step, extra=extra)
         return from_json(read_json(done / "logits.json"))
 
 

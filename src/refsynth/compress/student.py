@@ -112,7 +112,7 @@ class StudentMaker:
             MissingError: model2vec is not installed.
         """
         extra = {"texts": digest([self.job.pool.texts, self.job.pool.reserved])}
-        done = self.job.folder.step(STEPS["static"], self._fit, config=settings_of(self.job.task.config), extra=extra)
+        done = self.job.folder.step(STEPS["student"], self._fit, config=settings_of(self.job.task.config), extra=extra)
         facts = read_json(done / "facts.json")
         calibration = Calibration.model_validate(facts["calibration"], strict=False)
         threshold = None if facts["threshold"] is None else Threshold(*facts["threshold"])
@@ -120,7 +120,7 @@ class StudentMaker:
 
     def bundle(self, *, rival: bool = False) -> Path:
         """Return the bundle of the fitted student, or of its rival."""
-        return self.job.folder.steps / "static" / (RIVAL if rival else STUDENT)
+        return self.job.folder.steps / "student" / (RIVAL if rival else STUDENT)
 
     def predictor(self) -> tuple[StaticPredictor | CrfPredictor, Calibration]:
         """Return the student and its calibration from its bundle, for a cascade."""
@@ -166,7 +166,7 @@ class StudentMaker:
 
     def kept(self) -> Kept | None:
         """Return the macro-F1 of the student or its rival against the teacher's answers; None if it could not be measured."""
-        return kept_in(self.job.folder.steps / "static", self.teacher)
+        return kept_in(self.job.folder.steps / "student", self.teacher)
 
     def _agreement(self, teacher: Array, student: Array) -> float:
         return float(self.teacher.manifest.answers.right(teacher, student).mean())

@@ -1,6 +1,7 @@
 """What each step of a run depends on, on one screen. A step's key is made of its entry here and of the code that it runs.
 
-Sections are those of `settings.settings_of`; what they leave out changes no result. A step depends on the content of its inputs,
+Sections are those of `settings.settings_of`; what they leave out changes no result. The comment at the end of an entry is the
+module below `refsynth` that makes the step. A step depends on the content of its inputs,
 so a change that makes no difference to an input ends there. `excluded` modules are imported for what happens before and after
 the step. A test checks that no step runs code of a module that is missing from its hash.
 """
@@ -24,6 +25,7 @@ SCORERS = ("refsynth.synthesis.selection.makers",)
 CHOICE = ("refsynth.synthesis.selection.choose", "refsynth.learning.selftrain", *SCORERS)
 
 READ = ("data.columns", "data.delimiter", "data.encoding", "data.quoting", "data.sheet")
+# `prompting` is derived: `settings_of` adds the reference to the section of task.yaml, and takes the templates out.
 TEACHING = ("task", "labels", "learners", "training", "search", "ensemble", "prompting", "seed")
 LEARNING = (*TEACHING, "filter", "selftrain")
 MODELS = ("pool", "encoder", "reference.content", "prompting.templates", "learners.outside")
@@ -43,54 +45,58 @@ def _excluded(*modules: str) -> tuple[str, ...]:
 
 _ALL = (
     _step("rows", (*READ, "data.separator", "data.merge", "task", "language", "labels", "gate.folds", "seed"),
-          extra=("data.train", "data.more", "skip_bad")),
-    _step("none", (*READ, "seed"), inputs=("rows",), extra=("data.none", "skip_bad")),
-    _step("pool", (*READ, "task", "seed"), inputs=("rows",), extra=("data.pool", "none")),
-    _step("encoder", ("labels",), inputs=("rows",), extra=("model", "texts")),
+          extra=("data.train", "data.more", "skip_bad")),  # learning/rows.py
+    _step("none", (*READ, "seed"), inputs=("rows",), extra=("data.none", "skip_bad")),  # learning/outside.py
+    _step("pool", (*READ, "task", "seed"), inputs=("rows",), extra=("data.pool", "none")),  # learning/pool.py
+    _step("encoder", ("labels",), inputs=("rows",), extra=("model", "texts")),  # pipeline/encoder.py
     # These take minutes or hours, and do not depend on rows and learners.
-    _step("words", ("pretrain.encoder", "seed"), extra=("texts", "encoder", "language", "longest"), code=(ENCODER,),
-          excluded=_excluded(*NOT_LEARNING, *(f"refsynth.synthesis.{name}" for name in ("build", "prompts", "reinforcement")))),
-    _step("reference", ("pretrain.reference", "reference", "seed"), ignored=("reference.max_requests",),
+    _step("pretrain_encoder", ("pretrain.encoder", "seed"), extra=("texts", "encoder", "language", "longest"), code=(ENCODER,),
+          excluded=_excluded(*NOT_LEARNING, *(f"refsynth.synthesis.{name}" for name in ("build", "prompts", "reinforcement"))),
+          ),  # synthesis/pretraining.py
+    _step("pretrain_reference", ("pretrain.reference", "reference", "seed"), ignored=("reference.max_requests",),
           extra=("texts", "reference.content", "language"), code=REFERENCE,
-          excluded=_excluded(*NOT_LEARNING, "refsynth.learning")),
+          excluded=_excluded(*NOT_LEARNING, "refsynth.learning")),  # synthesis/pretraining.py
     _step("topics", ("task", "labels", "seed"), extra=("texts", "encoder", "language"), code=(ENCODER,),
-          excluded=_excluded("refsynth.learning.context")),
+          excluded=_excluded("refsynth.learning.context")),  # synthesis/topics.py
     _step("policy", ("task", "labels", "reinforce", *ASKING, "reference", "seed"), ignored=("reference.max_requests",),
           inputs=("rows",), extra=("encoder", "reference", "reference.content", "topics", "longest", "control"),
           code=(ENCODER, *REFERENCE),
-          excluded=_excluded("refsynth.learning.context")),
+          excluded=_excluded("refsynth.learning.context")),  # synthesis/reinforcement/policies.py
     _step("drafts", ("task", "labels", "synthesis", "reference", "seed"), ignored=("synthesis.rounds", "synthesis.minutes"),
           inputs=("rows",), extra=("authors", "reference.content", "translators", "turn", "focus"), code=REFERENCE,
-          excluded=_excluded(JOB)),
-    _step("union", extra=("parts",)),
+          excluded=_excluded(JOB)),  # synthesis/drafts.py
+    _step("union", extra=("parts",)),  # synthesis/drafts.py
+    # `screen` is derived: `settings_of` makes it of those `filter.scores` of task.yaml that are computed once.
     _step("screen", ("task", "labels", "screen", "reference"), ignored=("reference.max_requests",),
           inputs=("rows", "drafts"), extra=("forget", "none", "reference", "reference.content", "scorers.outside"),
-          code=(*SCORERS, *REFERENCE), excluded=_excluded(JOB)),
+          code=(*SCORERS, *REFERENCE), excluded=_excluded(JOB)),  # synthesis/drafts.py
     _step("judged", ("task", "labels", "reference"), ignored=("reference.max_requests",),
           inputs=("rows", "screen"), extra=("encoder", "reference", "reference.content"), code=(ENCODER, *REFERENCE),
-          excluded=_excluded(JOB)),
-    _step("coverage", inputs=("rows",), extra=("drafts", "encoder"), code=(ENCODER,), excluded=_excluded(LEARNERS)),
+          excluded=_excluded(JOB)),  # synthesis/selection/soft_labels.py
+    _step("coverage", inputs=("rows",), extra=("drafts", "encoder"), code=(ENCODER,),
+          excluded=_excluded(LEARNERS)),  # synthesis/coverage.py
     _step("gate", LEARNING, inputs=("rows",), extra=("drafts", "none", "scorers.outside", *MODELS),
-          code=(*CHOICE, LEARNERS)),
-    _step("judge", TEACHING, inputs=("rows",), extra=MODELS),
+          code=(*CHOICE, LEARNERS)),  # learning/gate.py
+    _step("judge", TEACHING, inputs=("rows",), extra=MODELS),  # learning/judge.py
     _step("select", ("task", "labels", "filter", "selftrain", "seed"), inputs=("rows", "judge"),
-          extra=("drafts", "pool", "encoder", "scorers.outside"), code=CHOICE),
-    _step("fit", TEACHING, inputs=("rows", "judge", "select"), extra=("candidates", *MODELS)),
-    _step("compared", TEACHING, inputs=("rows", "judge", "select"), extra=("candidates", *MODELS)),
-    _step("student", ("task", "labels", "seed"), inputs=("fit",), extra=("shipped", "form", "texts"),
-          excluded=_excluded(LEARNERS)),
+          extra=("drafts", "pool", "encoder", "scorers.outside"), code=CHOICE),  # learning/judge.py
+    _step("fit", TEACHING, inputs=("rows", "judge", "select"), extra=("candidates", *MODELS)),  # learning/final.py
+    _step("compared", TEACHING, inputs=("rows", "judge", "select"), extra=("candidates", *MODELS)),  # learning/final.py
+    _step("smaller_form", ("task", "labels", "seed"), inputs=("fit",), extra=("shipped", "form", "texts"),
+          excluded=_excluded(LEARNERS)),  # compress/shrink.py
     _step("forms", ("task", "labels", "seed"), inputs=("rows", "fit"), extra=("shipped", "texts", "beside", "machine"),
-          code=(PACKING,), excluded=_excluded(LEARNERS)),
-    _step("cut", LEARNING, inputs=("rows",), extra=("drafts", "scorers.outside", *MODELS, "texts", "shipped", "form"),
-          code=CHOICE),
-    _step("bundle", ("task", "labels"), inputs=("rows", "fit"), optional=("student",),
-          extra=("candidate", "form", "calibration", "metrics", "lineage", "strange", "none"), code=(PACKING,)),
-    _step("static", ("task", "seed"), inputs=("rows", "fit", "bundle"), extra=("texts",), code=(PACKING,),
-          excluded=_excluded(JOB)),
-    _step("tiers", ("task", "compress", "seed"), inputs=("rows", "fit", "bundle", "static"), extra=("texts", "lineage"),
-          code=(PACKING,), excluded=_excluded(LEARNERS)),
+          code=(PACKING,), excluded=_excluded(LEARNERS)),  # compress/shrink.py
+    _step("form_fold", LEARNING, inputs=("rows",), extra=("drafts", "scorers.outside", *MODELS, "texts", "shipped", "form"),
+          code=CHOICE),  # compress/shrink.py
+    _step("bundle", ("task", "labels"), inputs=("rows", "fit"), optional=("smaller_form",),
+          extra=("candidate", "form", "calibration", "metrics", "lineage", "strange", "none"),
+          code=(PACKING,)),  # compress/ship.py
+    _step("student", ("task", "seed"), inputs=("rows", "fit", "bundle"), extra=("texts",), code=(PACKING,),
+          excluded=_excluded(JOB)),  # compress/student.py
+    _step("tiers", ("task", "compress", "seed"), inputs=("rows", "fit", "bundle", "student"), extra=("texts", "lineage"),
+          code=(PACKING,), excluded=_excluded(LEARNERS)),  # compress/tiers.py
     _step("test", (*READ, "data.separator", "data.merge", "task", "labels"), inputs=("fit", "compared"),
-          optional=("bundle", "form", "tiers"), extra=("data.test", "studied", "cuts", "encoder")),
+          optional=("bundle", "form", "tiers"), extra=("data.test", "studied", "cuts", "encoder")),  # evaluation/testfile.py
 )  # fmt: skip
 
 STEPS: Mapping[str, StepSpec] = {spec.name: spec for spec in _ALL}

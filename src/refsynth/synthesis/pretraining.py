@@ -128,7 +128,7 @@ def pretrain_encoder(
         device = device_named(task.config.device)
         return TransformerEncoder(path, prefix=spec.prefix, max_tokens=longest, windows=windows, device=device)
 
-    config, step = settings_of(task.config), STEPS["words"]
+    config, step = settings_of(task.config), STEPS["pretrain_encoder"]
     extra = {
         "texts": digest(split),
         "encoder": file_digest(start / "model.safetensors"),
@@ -153,8 +153,8 @@ def pretrain_encoder(
         write_json(out / FACTS, facts)
 
     key = folder.key_of(step, make, config=config, extra=extra)
-    checkpoint = folder.path / "checkpoints" / f"words-{digest(key)[:16]}.safetensors"
-    done = folder.step(step, make, config=config, name="words-again" if again else None, extra=extra)
+    checkpoint = folder.path / "checkpoints" / f"pretrain_encoder-{digest(key)[:16]}.safetensors"
+    done = folder.step(step, make, config=config, name="pretrain_encoder-again" if again else None, extra=extra)
     facts, gain, better = read_json(done / FACTS), None, False
     if rows.measurable:
         gain, better = _compare(task, rows, load(start), load(done / MODEL))
@@ -201,7 +201,7 @@ def pretrain_reference(job: Job, source: ReferenceSource) -> AdaptedReference:
     if split is None:
         watch.note(too_few("reference", texts))
         return AdaptedReference(source, None)
-    settings, step = settings_of(config), STEPS["reference"]
+    settings, step = settings_of(config), STEPS["pretrain_reference"]
     extra = {"texts": digest(split), "reference.content": reference_key(config), "language": rows.language}
     prompt = generic_prompt(language=rows.language).text
 
@@ -222,7 +222,7 @@ def pretrain_reference(job: Job, source: ReferenceSource) -> AdaptedReference:
         write_json(out / FACTS, {"texts": best.texts, "held": len(split.measured), **losses})
 
     scratch = folder.path / "reinforce" / f"texts-{digest(folder.key_of(step, make, config=settings, extra=extra))[:12]}"
-    done = folder.step(step, make, config=settings, name="reference-again" if job.forget else None, extra=extra)
+    done = folder.step(step, make, config=settings, name="pretrain_reference-again" if job.forget else None, extra=extra)
     shutil.rmtree(scratch, ignore_errors=True)
     facts = read_json(done / FACTS)
     result = Pretraining(model="reference", **facts, gain=None, used=facts["after"] < facts["before"])
