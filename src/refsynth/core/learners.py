@@ -21,7 +21,7 @@ MethodName = Literal[
 ]
 """Ways to fine-tune an encoder."""
 
-Reads = Literal["encoder", "reference", "text"]
+FeaturesFrom = Literal["encoder", "reference", "text"]
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class LearnerSpec:
     doc: str
     ships: str = ""
     unfit: Mapping[LabelsOf, str] = field(default_factory=dict)
-    reads: Reads = "encoder"
+    reads: FeaturesFrom = "encoder"
     prompted: bool = False
     uses_drafts: bool = True
     tuned: bool = False

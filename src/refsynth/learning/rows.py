@@ -26,7 +26,7 @@ from refsynth.data.split import split_rows
 from refsynth.data.text import normalize
 from refsynth.kinds import KINDS, Kind
 
-READ = 1_000
+LANGUAGE_SAMPLE = 1_000
 """Characters of a text that language detection reads."""
 
 
@@ -110,7 +110,7 @@ def read_rows(task: Task, folder: RunFolder, *, skip_bad: bool) -> Rows:
         texts = [example.text for example in examples]
         language = config.language
         if language == "auto":
-            language = detect_language(text[:READ] for text in texts or task.descriptions.values())
+            language = detect_language(text[:LANGUAGE_SAMPLE] for text in texts or task.descriptions.values())
         split = split_rows(examples, folds=config.gate.folds, seed=config.seed, names=kind.names, least=kind.least)
         dealt = {"folds": split.folds.tolist(), "groups": split.groups.tolist(), "divided": split.divided, "honest": split.honest}
         write_jsonl(out / "examples.jsonl", [example.to_json() for example in examples])
