@@ -14,7 +14,7 @@ from benchmarks.cells import Cell, Cells
 from benchmarks.figures import Check, at_least, figure, markdown, means
 from benchmarks.sets import Sample
 from benchmarks.suite import Group, Over, Suite, cell
-from refsynth.core.run import derive_seed
+from refsynth.core.hashes import derive_seed
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.data.language import detect_language
 from refsynth.kinds.metrics import accuracy, softmax

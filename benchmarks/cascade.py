@@ -20,7 +20,7 @@ from refsynth.bundle.certificate import Certificate, profile_of
 from refsynth.bundle.model import Model, load
 from refsynth.compress.cascade import certify
 from refsynth.core.config import RunConfig
-from refsynth.core.run import write_jsonl
+from refsynth.core.files import write_jsonl
 from refsynth.core.task import Task
 from refsynth.core.types import FloatArray
 from refsynth.pipeline.flow import RunResult, run

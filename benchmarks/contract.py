@@ -20,7 +20,7 @@ from refsynth.bundle.model import load
 from refsynth.compress.contract import Contract, ModelVariant, excess
 from refsynth.compress.shrink import latencies
 from refsynth.core.config import RunConfig
-from refsynth.core.run import size_of
+from refsynth.core.files import size_of
 from refsynth.core.task import Task
 from refsynth.pipeline.flow import RunResult, run
 

@@ -16,7 +16,7 @@ from benchmarks.cells import Cell, Cells
 from benchmarks.figures import MEANS, Check, at_most, figure, markdown, shown
 from benchmarks.sets import Sample
 from benchmarks.suite import Group, Over, Suite, cell, over_each
-from refsynth.core.run import derive_seed
+from refsynth.core.hashes import derive_seed
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.labels.consensus import Votes, dawid_skene, majority
 from refsynth.labels.weak import RuleVotes, weigh_rules

@@ -25,8 +25,8 @@ from benchmarks.figures import Check, at_least, figure, markdown, ranged
 from benchmarks.sets import read_sample
 from benchmarks.suite import SHOTS
 from refsynth.core.drafting import SynthesisConfig
+from refsynth.core.hashes import derive_seed
 from refsynth.core.protocols import Generator
-from refsynth.core.run import derive_seed
 from refsynth.core.types import Example, kept
 from refsynth.models.reference import EmbeddedGenerator, FolderGenerator
 from refsynth.models.store import ModelStore

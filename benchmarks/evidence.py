@@ -24,8 +24,8 @@ from benchmarks.claims import checks, table
 from benchmarks.sets import Row, Sample, read_sample, read_set
 from benchmarks.smallrun import LEARNERS, SmallRun
 from refsynth.core.config import RunConfig
+from refsynth.core.hashes import derive_seed
 from refsynth.core.protocols import Encoder
-from refsynth.core.run import derive_seed
 from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example, Provenance
 from refsynth.core.windows import LONGEST

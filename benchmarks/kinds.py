@@ -20,11 +20,11 @@ from benchmarks.figures import MEANS, Check, at_least, figure, markdown, shown
 from benchmarks.ours import run_ours
 from benchmarks.sets import Sample, drawn, read_set
 from refsynth.core.config import PAIR_COLUMN, RunConfig
+from refsynth.core.hashes import derive_seed
 from refsynth.core.kinds import KindName
 from refsynth.core.labelset import NONE, join_labels
 from refsynth.core.learners import LearnerName
 from refsynth.core.pair import join_pair
-from refsynth.core.run import derive_seed
 from refsynth.core.sections import Columns
 from refsynth.core.task import Task
 from refsynth.core.types import Example

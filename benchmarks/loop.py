@@ -16,7 +16,8 @@ from benchmarks.ours import arms, run_ours
 from benchmarks.pool import JOURNALS, draft_pool
 from benchmarks.sets import Sample
 from benchmarks.suite import Group, Over, Suite
-from refsynth.core.run import derive_seed, read_jsonl, write_jsonl
+from refsynth.core.files import read_jsonl, write_jsonl
+from refsynth.core.hashes import derive_seed
 from refsynth.evaluation.testfile import SHIPPED
 
 BUDGET = 280

@@ -14,9 +14,11 @@ from benchmarks.pool import keep, restore
 from benchmarks.sets import Sample
 from benchmarks.suite import cell
 from refsynth.core.config import RunConfig
+from refsynth.core.files import read_jsonl, write_atomic
+from refsynth.core.hashes import digest, file_digest
 from refsynth.core.learners import LearnerName
 from refsynth.core.observe import Silent
-from refsynth.core.run import RunFolder, digest, file_digest, read_jsonl, write_atomic
+from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
 from refsynth.core.types import Array
 from refsynth.evaluation.testfile import SHIPPED

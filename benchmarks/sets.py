@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from refsynth.core.errors import InputError
-from refsynth.core.run import derive_seed, write_jsonl
+from refsynth.core.files import write_jsonl
+from refsynth.core.hashes import derive_seed
 from refsynth.core.types import Example, IntArray
 
 Row = dict[str, Any]

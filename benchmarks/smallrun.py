@@ -14,10 +14,11 @@ import numpy as np
 
 from benchmarks.cells import Cell
 from benchmarks.sets import Sample
+from refsynth.core.hashes import derive_seed
 from refsynth.core.learners import LearnerName
 from refsynth.core.observe import Silent
 from refsynth.core.protocols import Encoder, Learner, Predictor
-from refsynth.core.run import RunFolder, derive_seed
+from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example, FloatArray, IntArray
 from refsynth.evaluation.calibrate import Calibrated, calibrate

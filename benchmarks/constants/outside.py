@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.sets import Sample
-from refsynth.core.run import derive_seed
+from refsynth.core.hashes import derive_seed
 
 INTENTS = 20
 """Labels of clinc150 that are kept, drawn once."""

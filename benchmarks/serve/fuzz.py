@@ -20,7 +20,7 @@ from benchmarks.serve.plan import Bound, Job
 from benchmarks.serve.subject import exact_bundle
 from benchmarks.serve.target import Target, serving
 from refsynth.core.errors import RefsynthError
-from refsynth.core.run import read_json
+from refsynth.core.files import read_json
 from refsynth.service.http.auth import Keyring
 
 DEADLINE = 10.0

@@ -24,7 +24,7 @@ from benchmarks.serve.plan import Bound, Job
 from benchmarks.serve.subject import exact_bundle, exact_text
 from benchmarks.serve.target import LOOPBACK, START, Target, end, eventually, free_port, serving
 from refsynth.core.errors import RefsynthError
-from refsynth.core.run import file_digest
+from refsynth.core.hashes import file_digest
 from refsynth.service.http.state import CONTROL
 from refsynth.service.http.switch import order
 

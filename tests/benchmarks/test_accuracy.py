@@ -14,7 +14,7 @@ from benchmarks.loop import poison
 from benchmarks.sets import Sample, read_sample
 from benchmarks.suite import Group, Over, Suite
 from refsynth.core.errors import InputError
-from refsynth.core.run import read_jsonl, write_jsonl
+from refsynth.core.files import read_jsonl, write_jsonl
 from refsynth.models.reference import EchoGenerator
 
 

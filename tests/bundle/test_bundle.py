@@ -28,8 +28,8 @@ from refsynth.bundle import files
 from refsynth.bundle.golden import GOLDEN_TEXTS, Golden
 from refsynth.bundle.manifest import CARD, MANIFEST
 from refsynth.core.errors import BundleError, InputError
+from refsynth.core.hashes import file_digest
 from refsynth.core.intervals import INTERVALS
-from refsynth.core.run import file_digest
 from refsynth.data.text import clean
 from refsynth.kinds.metrics import softmax
 from refsynth.models.predict import LinearHead

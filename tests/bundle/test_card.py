@@ -10,8 +10,8 @@ import refsynth
 from refsynth.bundle.card import render_card
 from refsynth.bundle.manifest import Label
 from refsynth.compress.ship import publish
+from refsynth.core.hashes import file_digest
 from refsynth.core.markup import markdown
-from refsynth.core.run import file_digest
 from refsynth.core.task import Task
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run

@@ -10,9 +10,11 @@ from rich.console import Console
 import refsynth
 from refsynth.cli.app import app
 from refsynth.cli.table import show_systems
+from refsynth.core.files import read_jsonl
+from refsynth.core.hashes import folder_digest
 from refsynth.core.intervals import INTERVALS
 from refsynth.core.record import recall, remember
-from refsynth.core.run import RunFolder, folder_digest, read_jsonl
+from refsynth.core.run import RunFolder
 from refsynth.core.types import Metric
 from refsynth.evaluation.report import Report
 from refsynth.evaluation.sections import FIGURES, Results, System

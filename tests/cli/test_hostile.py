@@ -17,8 +17,9 @@ from typing import NamedTuple
 import pytest
 
 from refsynth.cli import app as application
+from refsynth.core.files import read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.hashes import digest
 from refsynth.core.marks import MarkedPlace, spans_in
-from refsynth.core.run import digest, read_json, read_jsonl, write_json, write_jsonl
 from refsynth.data.parquet import open_parquet
 from tests.support import hostile
 

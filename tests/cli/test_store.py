@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 from refsynth.cli import doctor, models
 from refsynth.core import machine
 from refsynth.core.errors import ModelError
+from refsynth.core.files import write_json
+from refsynth.core.hashes import file_digest
 from refsynth.core.machine import instructions
-from refsynth.core.run import file_digest, write_json
 from refsynth.models import catalog
 from refsynth.models.catalog import CATALOG
 from refsynth.models.manifest import LAYOUT, MANIFEST

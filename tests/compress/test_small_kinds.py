@@ -20,7 +20,7 @@ from refsynth.compress.static import fit_static
 from refsynth.compress.student import StudentMaker
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, InputError
-from refsynth.core.run import file_digest
+from refsynth.core.hashes import file_digest
 from refsynth.core.task import Task
 from refsynth.core.types import Example
 from refsynth.core.windows import REACH

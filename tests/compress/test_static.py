@@ -28,8 +28,8 @@ from refsynth.compress.cascade import LEAST_SHARE, THRESHOLDS, certify, least_te
 from refsynth.compress.static import BATCH, ENOUGH, MIXTURES, _batches, fit_static, token_table, with_mixtures
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import BundleError, ConfigError, InputError, ModelError
+from refsynth.core.hashes import file_digest
 from refsynth.core.protocols import Predictor
-from refsynth.core.run import file_digest
 from refsynth.core.task import Task
 from refsynth.core.types import FloatArray
 from refsynth.kinds.metrics import lead_of

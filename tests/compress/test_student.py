@@ -19,7 +19,8 @@ from refsynth.compress.forms import RECIPES
 from refsynth.compress.static import fit_static
 from refsynth.compress.tiers import AGREEMENT, LEARNED
 from refsynth.core.config import RunConfig
-from refsynth.core.run import derive_seed, file_digest, read_jsonl
+from refsynth.core.files import read_jsonl
+from refsynth.core.hashes import derive_seed, file_digest
 from refsynth.core.task import Task
 from refsynth.core.types import Array, Metric
 from refsynth.evaluation.headline import verdict

@@ -202,7 +202,7 @@ def test_scorers_from_outside_judge_drafts_once_and_in_each_fold(toy_scorer, tmp
 
 def test_what_a_scorer_from_outside_reads_decides_which_steps_its_number_is_in(toy_scorer):
     base = {"labels": ["a", "b"], "reference": "echo", "data": {"train": "t.csv"}}
-    for name, steps in {"length": {"screen"}, "strange": {"gate", "select", "cut"}}.items():
+    for name, steps in {"length": {"screen"}, "strange": {"gate", "select", "form_fold"}}.items():
         trees = [settings_of(RunConfig.parse({**base, "filter": {"scores": {name: value}}})) for value in (0.1, 0.2)]
         changed = {each for each, spec in STEPS.items() if spec.settings(trees[0]) != spec.settings(trees[1])}
         assert changed == steps, name

@@ -8,7 +8,9 @@ import pytest
 
 from refsynth.core import step as declared
 from refsynth.core.errors import InputError
-from refsynth.core.run import RunFolder, derive_seed, digest, folder_digest, read_json, read_jsonl, write_json
+from refsynth.core.files import read_json, read_jsonl, write_json
+from refsynth.core.hashes import derive_seed, digest, folder_digest
+from refsynth.core.run import RunFolder
 from refsynth.core.step import StepSpec
 
 ONE = StepSpec("one", extra=("key",))
@@ -218,7 +220,8 @@ def test_neither_step_json_nor_the_events_hold_texts(tmp_path):
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from refsynth.core.run import RunFolder, write_json
+from refsynth.core.files import write_json
+from refsynth.core.run import RunFolder
 from refsynth.core.step import StepSpec
 def make(path):
     for i in range(40):

@@ -22,7 +22,8 @@ from sklearn.utils import get_tags
 
 import refsynth
 from refsynth.core.errors import ArgumentError, BundleError, ConfigError, InputError
-from refsynth.core.run import folder_digest, read_jsonl
+from refsynth.core.files import read_jsonl
+from refsynth.core.hashes import folder_digest
 from tests.support.runs import write_rows
 
 QUICK = {"language": "en", "reference": "echo", "learners": ["tfidf"]}

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from refsynth.cli.app import app
 from refsynth.core.errors import InputError
-from refsynth.core.run import read_json, read_jsonl
+from refsynth.core.files import read_json, read_jsonl
 from refsynth.core.task import Task
 from refsynth.data.cells import harmless
 from refsynth.evaluation.compare import compare_runs

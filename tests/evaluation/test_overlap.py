@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refsynth.core.config import RunConfig
+from refsynth.core.files import read_json, read_jsonl
 from refsynth.core.pair import join_pair
-from refsynth.core.run import read_json, read_jsonl
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Metric
 from refsynth.data.text import NEAR, normalize

@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from refsynth.cli.app import app
-from refsynth.core.run import read_jsonl
+from refsynth.core.files import read_jsonl
 
 
 @pytest.fixture

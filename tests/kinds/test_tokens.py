@@ -603,7 +603,8 @@ def test_an_altered_bundle_is_refused(finished_crf, tmp_path):
     import shutil
 
     from refsynth.bundle.manifest import FileEntry
-    from refsynth.core.run import file_digest, write_json
+    from refsynth.core.files import write_json
+    from refsynth.core.hashes import file_digest
 
     def altered(name, data):
         folder = tmp_path / name

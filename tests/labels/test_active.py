@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
 from refsynth.core.errors import DataError, InputError
+from refsynth.core.files import read_jsonl, write_jsonl
 from refsynth.core.observe import Silent
-from refsynth.core.run import read_jsonl, write_jsonl
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.text import normalize

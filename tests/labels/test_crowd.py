@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refsynth.core.errors import DataError
-from refsynth.core.run import read_json, read_jsonl
+from refsynth.core.files import read_json, read_jsonl
 from refsynth.labels import consensus
 from refsynth.labels.consensus import Votes, dawid_skene, join, majority
 from refsynth.labels.crowd import agree, describe, read_crowd

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from refsynth.core.errors import ConfigError, InputError
-from refsynth.core.run import read_json, read_jsonl
+from refsynth.core.files import read_json, read_jsonl
 from refsynth.labels.consensus import Votes, majority
 from refsynth.labels.rules import LabelRule, Rules, read_rules
 from refsynth.labels.weak import USUAL, RuleVotes, describe_rules, mark, weigh_rules

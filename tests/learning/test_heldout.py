@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from refsynth.core.run import derive_seed
+from refsynth.core.hashes import derive_seed
 from refsynth.core.spans import UNREAD
 from refsynth.core.types import Example
 from refsynth.data.split import fold_of, is_honest

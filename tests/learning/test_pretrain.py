@@ -11,8 +11,9 @@ from transformers import BertForMaskedLM
 import refsynth
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, InputError, ModelError
+from refsynth.core.files import read_json, read_jsonl
 from refsynth.core.observe import Silent
-from refsynth.core.run import RunFolder, read_json, read_jsonl
+from refsynth.core.run import RunFolder
 from refsynth.data.text import NEAR, nearest_overlap
 from refsynth.learning.tuning import pretrain
 from refsynth.learning.tuning.pretrain import Held, TimeBudget, WordModel, fit_head, fit_words, pseudo_perplexity

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refsynth.core.errors import DataError
-from refsynth.core.run import RunFolder, folder_digest, read_jsonl
+from refsynth.core.files import read_jsonl
+from refsynth.core.hashes import folder_digest
+from refsynth.core.run import RunFolder
 from refsynth.core.types import Draft, Example
 from refsynth.evaluation.trace import trace_row
 from refsynth.kinds.metrics import softmax

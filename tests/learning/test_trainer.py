@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from refsynth.bundle.model import load
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
+from refsynth.core.files import write_jsonl
 from refsynth.core.labelset import join_labels
-from refsynth.core.run import write_jsonl
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Provenance
 from refsynth.learning.candidates import Fitter, fit_candidates, set_aside

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refsynth.core.errors import ModelError
+from refsynth.core.files import write_json
+from refsynth.core.hashes import file_digest
 from refsynth.core.protocols import Generator
-from refsynth.core.run import file_digest, write_json
 from refsynth.core.types import Completion, Prompt
 from refsynth.models import gguf
 from refsynth.models.catalog import CATALOG

@@ -16,9 +16,11 @@ import refsynth
 from refsynth.core.config import RunConfig
 from refsynth.core.drafting import FilterConfig
 from refsynth.core.errors import ConfigError, DataError, InputError
+from refsynth.core.files import read_json, read_jsonl, write_json
+from refsynth.core.hashes import digest, file_digest, folder_digest
 from refsynth.core.intervals import mean_interval
 from refsynth.core.observe import Silent
-from refsynth.core.run import RunFolder, digest, file_digest, folder_digest, read_json, read_jsonl, write_json
+from refsynth.core.run import RunFolder
 from refsynth.core.scorers import SCORERS
 from refsynth.core.task import Task
 from refsynth.core.types import Completion, Draft, Example, Provenance, kept

@@ -16,7 +16,8 @@ from refsynth.core import step as steps
 from refsynth.core.code import closure_of
 from refsynth.core.config import RunConfig
 from refsynth.core.drafting import EndpointReference, FolderReference
-from refsynth.core.run import RunFolder, read_jsonl
+from refsynth.core.files import read_jsonl
+from refsynth.core.run import RunFolder
 from refsynth.core.sections import Section
 from refsynth.core.settings import settings_of
 from refsynth.core.step import StepSpec, home_of

@@ -9,7 +9,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, ExtraError
-from refsynth.core.run import derive_seed, read_json, read_jsonl
+from refsynth.core.files import read_json, read_jsonl
+from refsynth.core.hashes import derive_seed
 from refsynth.core.types import Completion, Example, Prompt
 from refsynth.data.split import fold_of
 from refsynth.kinds import ONE_LABEL

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from refsynth.core.errors import EndpointError
+from refsynth.core.files import read_jsonl
 from refsynth.core.observe import Silent
-from refsynth.core.run import read_jsonl
 from refsynth.core.types import Draft, Example
 from refsynth.models.reference import EchoGenerator
 from refsynth.models.store import ModelStore

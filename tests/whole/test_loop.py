@@ -8,7 +8,7 @@ from pathlib import Path
 
 from python_calamine import CalamineWorkbook
 
-from refsynth.core.run import read_jsonl
+from refsynth.core.files import read_jsonl
 from refsynth.core.sections import Columns
 from refsynth.data.rows import open_rows
 from refsynth.data.write import write_table

@@ -26,8 +26,9 @@ from refsynth.cli.app import app
 from refsynth.cli.guards import DatabaseRecorder
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, DataError
+from refsynth.core.files import read_jsonl
 from refsynth.core.observe import Silent
-from refsynth.core.run import RunFolder, read_jsonl
+from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
 from refsynth.core.types import Example
 from refsynth.evaluation.report import render_html, render_markdown

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from refsynth.bundle.spec import FEATURES, TIERS, TOKENIZER, VOCABULARY
+from refsynth.core.files import indented
 from refsynth.core.protocols import Predictor
 from refsynth.core.registry import load
-from refsynth.core.run import indented
 from refsynth.core.types import FloatArray
 from refsynth.core.windows import Windows
 from refsynth.models.crf import CrfPredictor

@@ -22,10 +22,11 @@ from refsynth.bundle.none import NEAR, NEAR_BIAS
 from refsynth.bundle.packing import PackedTier
 from refsynth.bundle.spec import GOLDEN, HEAD
 from refsynth.core.errors import InputError
+from refsynth.core.files import indented, write_json
+from refsynth.core.hashes import file_digest
 from refsynth.core.intervals import INTERVALS
 from refsynth.core.kinds import KindName
 from refsynth.core.protocols import Predictor
-from refsynth.core.run import file_digest, indented, write_json
 from refsynth.core.types import Metric
 from refsynth.kinds import KINDS, as_floats
 from refsynth.models.predict import LinearHead

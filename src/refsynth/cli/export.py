@@ -31,7 +31,7 @@ def export(
     Example: refsynth export runs/tickets --to onnx --out exported
     """
     from refsynth.compress.handover import export_bundle
-    from refsynth.core.run import size_of
+    from refsynth.core.files import size_of
 
     path = export_bundle(bundle_of(bundle), to.value, folder)
     out.print(f"{path} ({size_of(path):.1f} MB); how to use it: {path / 'README.md'}", markup=False)

@@ -13,8 +13,8 @@ from refsynth.cli.screen import out
 from refsynth.cli.taskfile import document_of, kind_of, run_command
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError, InputError, counted
+from refsynth.core.files import write_atomic
 from refsynth.core.kinds import TASK_KINDS, KindName
-from refsynth.core.run import write_atomic
 from refsynth.core.sections import Columns, FileFormat, Quoting
 from refsynth.data.account import SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import LoadedRows, read_examples

@@ -16,7 +16,7 @@ from refsynth.cli.table import show_rows
 from refsynth.cli.watch import Printer
 from refsynth.cli.worth import worth
 from refsynth.core.errors import DataError, InputError, counted
-from refsynth.core.run import write_json, write_jsonl
+from refsynth.core.files import write_json, write_jsonl
 from refsynth.labels.active import StrategyName
 from refsynth.labels.crowd import Method
 

@@ -15,7 +15,7 @@ from refsynth.cli.screen import Json, out, print_json
 from refsynth.cli.table import show_rows
 from refsynth.cli.watch import Printer
 from refsynth.core.errors import ConfigError
-from refsynth.core.run import write_jsonl
+from refsynth.core.files import write_jsonl
 
 if TYPE_CHECKING:
     from refsynth.synthesis.reinforcement.figures import Figures

@@ -13,7 +13,7 @@ import numpy as np
 
 from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.manifest import Manifest
-from refsynth.core.run import derive_seed
+from refsynth.core.hashes import derive_seed
 from refsynth.core.types import Array, FloatArray, IntArray
 from refsynth.evaluation.calibration import TARGET, Threshold, fit_temperature, threshold_of
 from refsynth.kinds import as_floats

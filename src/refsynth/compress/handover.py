@@ -14,7 +14,7 @@ from refsynth.bundle.manifest import CARD, Manifest
 from refsynth.bundle.model import Model, load
 from refsynth.bundle.store import partial_folder
 from refsynth.core.errors import InputError
-from refsynth.core.run import write_json
+from refsynth.core.files import write_json
 
 Target = Literal["onnx", "transformers", "mlflow", "hub"]
 

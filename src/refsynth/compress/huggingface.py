@@ -10,7 +10,7 @@ from tokenizers.processors import TemplateProcessing
 
 from refsynth.bundle.manifest import Manifest
 from refsynth.core.errors import InputError
-from refsynth.core.run import write_json
+from refsynth.core.files import write_json
 from refsynth.core.windows import Frame, reach_of
 
 _UNSEEN = "[\\x00-\\x08\\x0e-\\x1b\\x7f-\\x84\\x86-\\x9f\\x{200b}\\x{2060}\\x{feff}]+"

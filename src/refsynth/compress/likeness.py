@@ -6,7 +6,7 @@ from pathlib import Path
 
 from refsynth.bundle.model import Model
 from refsynth.compress.keeping import Kept, kept_of
-from refsynth.core.run import read_json, write_json
+from refsynth.core.files import read_json, write_json
 from refsynth.core.types import Array
 from refsynth.kinds import as_json, from_json
 

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModel
 
 from refsynth.core.errors import ModelError
-from refsynth.core.run import read_json, write_json
+from refsynth.core.files import read_json, write_json
 
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 

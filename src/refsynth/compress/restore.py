@@ -20,7 +20,7 @@ from transformers import BertConfig, BertModel
 from refsynth.bundle.manifest import Manifest
 from refsynth.compress.huggingface import config_of
 from refsynth.core.errors import InputError
-from refsynth.core.run import write_json
+from refsynth.core.files import write_json
 from refsynth.core.types import Array
 
 CODE = "modeling_refsynth.py"

@@ -13,8 +13,9 @@ from refsynth.bundle.packing import pack
 from refsynth.bundle.rules import NoneFacts
 from refsynth.bundle.store import Contents, TierContents, figures_of, restate, save
 from refsynth.compress.forms import FULL, RECIPES
+from refsynth.core.hashes import folder_digest
 from refsynth.core.protocols import Predictor
-from refsynth.core.run import RunFolder, folder_digest
+from refsynth.core.run import RunFolder
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.task import Task

@@ -23,10 +23,11 @@ from refsynth.bundle.store import Contents, TierContents, save
 from refsynth.compress.contract import Contract, ContractOutcome, ModelVariant, search
 from refsynth.compress.forms import FULL, RECIPES, Teacher, can_shrink, cut, shrink
 from refsynth.compress.keeping import Kept, kept_of
+from refsynth.core.files import read_json, size_of, write_json
+from refsynth.core.hashes import derive_seed, digest, folder_digest
 from refsynth.core.learners import LEARNERS
 from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Predictor
-from refsynth.core.run import derive_seed, digest, folder_digest, read_json, size_of, write_json
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.types import Array, Draft, Example, kept

@@ -23,8 +23,9 @@ from refsynth.compress.drawn import Answers, calibrated
 from refsynth.compress.keeping import Kept
 from refsynth.compress.likeness import kept_in, write_answers
 from refsynth.compress.static import fit_static, token_table, with_mixtures
+from refsynth.core.files import read_json, write_json
+from refsynth.core.hashes import derive_seed, digest
 from refsynth.core.learners import LearnerName
-from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.types import Array, Example, kept

@@ -25,8 +25,8 @@ from refsynth.compress.cascade import LEAST_SHARE, certify, least_texts
 from refsynth.compress.keeping import Kept
 from refsynth.compress.likeness import kept_in, write_answers
 from refsynth.compress.student import Student, StudentMaker
+from refsynth.core.hashes import digest
 from refsynth.core.intervals import share_of
-from refsynth.core.run import digest
 from refsynth.core.sections import CompressConfig
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from refsynth.core.duration import SHORT, about
 from refsynth.core.errors import counted
-from refsynth.core.run import RunFolder, read_jsonl, seconds_of
+from refsynth.core.files import read_jsonl
+from refsynth.core.run import RunFolder, seconds_of
 
 
 def run_forecast(folder: RunFolder) -> str:

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 from refsynth.core.code import code_of
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import DamagedError, InputError
-from refsynth.core.run import RunFolder, damaged, digest, file_digest, read_json, write_json
+from refsynth.core.files import damaged, read_json, write_json
+from refsynth.core.hashes import digest, file_digest
+from refsynth.core.run import RunFolder
 from refsynth.core.sections import FILES
 from refsynth.core.task import Task
 

@@ -1,4 +1,4 @@
-"""The run folder: a cache of steps, crash-safe writing, content hashes, derived seeds, an event log.
+"""The run folder: a cache of steps and an event log.
 
 A step is a pure function of what its `StepSpec` names: inputs, parts of the configuration, code. It writes into a temporary
 folder that is renamed when it is complete, so a step is there whole or not at all, even if the process is killed. Nothing here
@@ -7,142 +7,21 @@ knows what steps do.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import MappingProxyType
-from typing import IO, Any
 
-from refsynth.core.errors import DamagedError, InputError
-from refsynth.core.lock import locked, no_link, not_waiting
+from refsynth.core.errors import InputError
+from refsynth.core.files import Json, read_json, write_json
+from refsynth.core.hashes import digest, folder_digest
+from refsynth.core.lock import locked, no_link
+from refsynth.core.parts import changed_parts, parts_of
 from refsynth.core.step import StepSpec
-
-Json = Any
-
-HALVES = "backslashreplace"
-"""A lone surrogate in JSON is written as JSON escapes it, and read back unchanged."""
-
-
-def canonical(value: Json) -> bytes:
-    """Return the one JSON encoding of a value: sorted keys, no spaces, UTF-8."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode("utf-8", HALVES)
-
-
-def digest(value: Json) -> str:
-    """Return the sha256 of a JSON value, in hex."""
-    return hashlib.sha256(canonical(value)).hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """Return the sha256 of a file, in hex, reading it in pieces."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def size_of(folder: Path) -> float:
-    """Return the size of all files below a folder, in MB."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
-
-
-def folder_digest(folder: Path, *, without: str = "") -> str:
-    """Return one sha256 over the names and contents of all files below a folder, except the file `without` directly in it."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / without)
-    return digest([[path.relative_to(folder).as_posix(), file_digest(path)] for path in files])
-
-
-def derive_seed(seed: int, *names: object) -> int:
-    """Return a seed in [0, 2^31) for one purpose, independent of the seeds for others."""
-    return int(digest([seed, *map(str, names)])[:8], 16) % 2**31
-
-
-def write_atomic(path: Path, data: bytes, *, mode: int = 0o666) -> None:
-    """Write a file so that, at any moment, either the old or the new content is complete and on disk.
-
-    `mode` is reduced by the process's umask.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.unlink(missing_ok=True)  # a leftover of a killed process with the same number would keep its mode
-    try:
-        with open(temporary, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-def write_json(path: Path, value: Json, *, sort: bool = True) -> None:
-    """Write a value as indented JSON, atomically; its keys are sorted unless their order matters."""
-    write_atomic(path, indented(value, sort=sort))
-
-
-def indented(value: Json, *, sort: bool = True) -> bytes:
-    """Return a value as indented JSON; its keys are sorted unless their order matters."""
-    return json.dumps(value, indent=1, ensure_ascii=False, sort_keys=sort).encode("utf-8", HALVES) + b"\n"
-
-
-def read_json(path: Path) -> Json:
-    """Read a JSON file that refsynth wrote.
-
-    Raises:
-        DamagedError: it is not JSON, or not a file.
-        OSError: it cannot be read.
-    """
-    with opened(path) as stream:
-        return _parsed(path, stream.read())
-
-
-def write_jsonl(path: Path, records: Iterable[Json]) -> None:
-    """Write one JSON value per line, atomically."""
-    write_atomic(path, b"".join(json.dumps(record, ensure_ascii=False).encode("utf-8", HALVES) + b"\n" for record in records))
-
-
-def read_jsonl(path: Path) -> Iterator[Json]:
-    """Yield the values of a JSON-lines file that refsynth wrote.
-
-    Raises:
-        DamagedError: a line is not JSON, or it is not a file.
-        OSError: it cannot be read.
-    """
-    with opened(path) as stream:
-        for line in stream:
-            yield _parsed(path, line)
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that refsynth wrote. A pipe in its place does not block, and a device is not read.
-
-    Raises:
-        DamagedError: it is not a file.
-        OSError: it cannot be read.
-    """
-    with open(path, "rb", opener=not_waiting) as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise damaged(path, "not a file")
-        yield stream
-
-
-def damaged(path: Path, why: str) -> DamagedError:
-    """Return the error for a file of a run that was changed."""
-    return DamagedError(
-        f"{path}: is not as refsynth wrote it ({why})", remedy="remove it, and run the command that made it again"
-    )
-
-
-def _parsed(path: Path, data: bytes) -> Json:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise damaged(path, str(error)[:80]) from error
 
 
 class RunFolder:
@@ -322,41 +201,6 @@ def _reasons(before: Mapping[str, Json], key: str, parts: Mapping[str, Json]) ->
     """
     names = ["damaged"] if before.get("key") == key else changed_parts(before.get("parts"), parts)
     return names or ["unknown"]
-
-
-def parts_of(decisive: Mapping[str, Json]) -> dict[str, Json]:
-    """Return what decides the result of a step, by name: hashes, and settings that are no texts as they are.
-
-    Names are those of settings, such as `training.epochs`, then `inputs.<step>`, `extra.<name>` and `code`.
-
-    Args:
-        decisive: the value of `RunFolder.key_of`.
-    """
-    return {
-        **{name: part for section, value in decisive["config"].items() for name, part in _settings_below(section, value)},
-        **{f"inputs.{name}": value for name, value in decisive["inputs"].items()},
-        **{f"extra.{name}": digest(value) for name, value in decisive["extra"].items()},
-        "code": decisive["code"],
-    }
-
-
-def _settings_below(name: str, value: Json) -> Iterator[tuple[str, Json]]:
-    """Yield the settings below a section with their dotted names. Texts and lists become hashes: they may be the user's."""
-    if isinstance(value, Mapping) and value:
-        for key, item in value.items():
-            yield from _settings_below(f"{name}.{key}", item)
-    else:
-        yield name, value if value is None or isinstance(value, (int, float)) else digest(value)
-
-
-def changed_parts(before: Json, after: Mapping[str, Json]) -> list[str]:
-    """Return the sorted names of the parts that differ; of a whole section that came or went, its own name only."""
-    if not isinstance(before, Mapping):
-        return []
-    came_or_went = before.keys() ^ after.keys()
-    same = {name for name in before.keys() & after.keys() if canonical(before[name]) == canonical(after[name])}
-    differing = (before.keys() | after.keys()) - same
-    return sorted(name for name in differing if not any(name.startswith(f"{each}.") for each in came_or_went))
 
 
 def _remove(path: Path) -> None:

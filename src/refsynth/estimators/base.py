@@ -21,9 +21,10 @@ from refsynth.bundle.store import check_place
 from refsynth.compress.ship import publish
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ArgumentError
+from refsynth.core.files import write_jsonl
 from refsynth.core.kinds import KindName
 from refsynth.core.observe import Logged, Printed
-from refsynth.core.run import RunFolder, write_jsonl
+from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
 from refsynth.core.types import Array
 from refsynth.data.arguments import names_of, weights_of

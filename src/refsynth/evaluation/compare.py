@@ -14,9 +14,9 @@ import numpy as np
 
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import InputError, counted
+from refsynth.core.files import damaged
 from refsynth.core.intervals import cross_validated, mean_interval, paired_gain
 from refsynth.core.record import recorded
-from refsynth.core.run import damaged
 from refsynth.core.types import FloatArray, Metric
 from refsynth.data.text import near_groups
 from refsynth.evaluation.headline import points

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from refsynth.core.files import opened
 from refsynth.core.marks import places_in, write_marks
-from refsynth.core.run import opened
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Array, BoolArray, Example, FloatArray
 from refsynth.data.account import RowPlace

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from refsynth.bundle.certificate import profile_of
 from refsynth.bundle.model import load
 from refsynth.core.errors import DataError
-from refsynth.core.run import digest, read_json, write_json
+from refsynth.core.files import read_json, write_json
+from refsynth.core.hashes import digest
 from refsynth.core.sections import DataConfig
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from refsynth.core.errors import InputError
-from refsynth.core.run import read_jsonl
+from refsynth.core.files import read_jsonl
 
 
 def trace_row(run: Path, row: str) -> dict[str, Any]:

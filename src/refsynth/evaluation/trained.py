@@ -13,7 +13,7 @@ from typing import Any
 
 from refsynth.bundle.manifest import Manifest
 from refsynth.core.errors import counted
-from refsynth.core.run import read_json, read_jsonl
+from refsynth.core.files import read_json, read_jsonl
 from refsynth.core.types import BoolArray, Metric
 from refsynth.data.text import normalize
 

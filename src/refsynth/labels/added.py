@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from refsynth.core.errors import InputError
-from refsynth.core.run import HALVES, write_atomic
+from refsynth.core.files import HALVES, write_atomic
 from refsynth.core.sections import Columns
 from refsynth.core.types import Example
 from refsynth.data.columns import text_fields

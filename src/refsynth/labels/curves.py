@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from refsynth.core.errors import InputError, counted
+from refsynth.core.hashes import derive_seed
 from refsynth.core.protocols import Encoder
-from refsynth.core.run import derive_seed
 from refsynth.core.types import Draft, Example, FloatArray, Metric, kept
 from refsynth.data.split import FoldSplit, parts
 from refsynth.labels.worth import LearningCurve, Verdict, verdict, worth

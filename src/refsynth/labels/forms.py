@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from refsynth.core.errors import InputError
-from refsynth.core.run import digest, read_jsonl, write_jsonl
+from refsynth.core.files import read_jsonl, write_jsonl
+from refsynth.core.hashes import digest
 from refsynth.core.sections import Columns
 from refsynth.data.columns import own_id, text_fields
 from refsynth.data.rows import Reading, Row

@@ -13,8 +13,9 @@ import numpy as np
 from refsynth.bundle.manifest import MANIFEST
 from refsynth.bundle.model import Answered, Model, load
 from refsynth.core.errors import DataError, InputError, counted
+from refsynth.core.files import read_jsonl, write_jsonl
+from refsynth.core.hashes import derive_seed, file_digest
 from refsynth.core.record import command_of
-from refsynth.core.run import derive_seed, file_digest, read_jsonl, write_jsonl
 from refsynth.core.sections import Columns
 from refsynth.data.rows import Row, open_rows, readable
 from refsynth.data.source import WORKBOOKS

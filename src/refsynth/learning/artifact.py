@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from refsynth.core.files import Json, read_json, write_json
 from refsynth.core.protocols import Predictor
-from refsynth.core.run import Json, read_json, write_json
 from refsynth.learning.ensemble import EnsemblePredictor
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.predict import EncoderPredictor, LinearHead, TfidfPredictor

@@ -8,8 +8,8 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
+from refsynth.core.files import write_json
 from refsynth.core.protocols import Predictor
-from refsynth.core.run import write_json
 from refsynth.core.types import Array, FloatArray, IntArray
 from refsynth.kinds import as_json
 from refsynth.learning.candidates import Candidate, Fitted

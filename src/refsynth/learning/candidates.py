@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refsynth.core.hashes import derive_seed
 from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.protocols import Learner, Predictor
-from refsynth.core.run import derive_seed
 from refsynth.core.types import Draft, Example, kept
 from refsynth.data.split import fold_of, spread
 from refsynth.data.text import near_groups

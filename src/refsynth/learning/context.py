@@ -9,10 +9,10 @@ from typing import Any
 
 from refsynth.core.config import RunConfig
 from refsynth.core.errors import ConfigError
+from refsynth.core.hashes import digest, file_digest
 from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.protocols import Generator
 from refsynth.core.registry import code_outside
-from refsynth.core.run import digest, file_digest
 from refsynth.core.sections import EnsembleConfig, PromptingConfig, TrainingConfig
 from refsynth.core.task import Task
 from refsynth.core.windows import Windows

@@ -15,9 +15,9 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit, log_softmax, logsumexp, softmax
 
 from refsynth.core.errors import InputError
+from refsynth.core.hashes import derive_seed
 from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.protocols import Learner, Predictor
-from refsynth.core.run import derive_seed
 from refsynth.core.types import Example, FloatArray
 from refsynth.learning.head import Link, targets_of
 from refsynth.learning.parts import fair_parts, parts_of

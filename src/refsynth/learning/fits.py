@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from refsynth.core.files import read_json, write_json
 from refsynth.core.protocols import Learner, Predictor
-from refsynth.core.run import read_json, write_json
 from refsynth.core.types import Draft, Example, kept
 from refsynth.learning.artifact import can_save, load_predictors, save_predictors
 from refsynth.learning.candidates import Candidate

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refsynth.core.hashes import derive_seed
 from refsynth.core.learners import LearnerName
 from refsynth.core.protocols import Learner
-from refsynth.core.run import derive_seed
 from refsynth.core.task import Task
 from refsynth.core.types import Draft, Example, IntArray
 from refsynth.data.split import fold_of, is_honest, parts

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refsynth.core.files import read_json
 from refsynth.core.forecast import gate_forecast
 from refsynth.core.learners import LEARNERS, LearnerName
-from refsynth.core.run import read_json
 from refsynth.core.settings import settings_of
 from refsynth.core.signflip import sign_flip
 from refsynth.core.steps import STEPS

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
+from refsynth.core.hashes import digest
 from refsynth.core.learners import LearnerName
 from refsynth.core.observe import Observer
 from refsynth.core.protocols import Learner
-from refsynth.core.run import RunFolder, digest
+from refsynth.core.run import RunFolder
 from refsynth.core.scorers import scorers_key
 from refsynth.core.task import Task
 from refsynth.core.types import Draft

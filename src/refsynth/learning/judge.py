@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from refsynth.core.run import derive_seed, read_jsonl, write_jsonl
+from refsynth.core.files import read_jsonl, write_jsonl
+from refsynth.core.hashes import derive_seed
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.task import Task

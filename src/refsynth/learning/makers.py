@@ -8,10 +8,10 @@ from functools import partial
 
 from refsynth.core.code import code_of
 from refsynth.core.errors import ConfigError
+from refsynth.core.hashes import digest
 from refsynth.core.learners import LEARNERS, LearnerName, MethodName
 from refsynth.core.protocols import Learner
 from refsynth.core.registry import load
-from refsynth.core.run import digest
 from refsynth.learning.baseline import FrozenLearner, TfidfLearner
 from refsynth.learning.candidates import ranked
 from refsynth.learning.context import LearnerContext

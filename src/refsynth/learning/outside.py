@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 
 from refsynth.core.errors import DataError, counted
-from refsynth.core.run import RunFolder, derive_seed, digest, read_json, write_json
+from refsynth.core.files import read_json, write_json
+from refsynth.core.hashes import derive_seed, digest
+from refsynth.core.run import RunFolder
 from refsynth.core.sections import Columns
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS

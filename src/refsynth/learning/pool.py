@@ -8,7 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.files import read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.hashes import derive_seed
+from refsynth.core.run import RunFolder
 from refsynth.core.sections import ContractConfig
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from refsynth.core.errors import counted
+from refsynth.core.files import read_json, read_jsonl, write_json, write_jsonl
 from refsynth.core.record import file_digest_or_none
-from refsynth.core.run import RunFolder, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.run import RunFolder
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.task import Task

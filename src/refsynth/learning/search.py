@@ -14,9 +14,10 @@ import torch
 
 from refsynth.core.config import RunConfig
 from refsynth.core.extras import require
+from refsynth.core.files import read_json, write_json
+from refsynth.core.hashes import derive_seed, digest
 from refsynth.core.learners import MethodName
 from refsynth.core.protocols import Learner, Predictor
-from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.sections import TrainingConfig
 from refsynth.core.settings import minutes_each
 from refsynth.core.types import Example, IntArray

@@ -12,7 +12,7 @@ from contextlib import redirect_stderr
 from pathlib import Path
 
 from refsynth.core.extras import require
-from refsynth.core.run import read_json, write_json
+from refsynth.core.files import read_json, write_json
 from refsynth.models.quiet import quiet
 
 

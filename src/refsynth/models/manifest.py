@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from refsynth.core.errors import ModelError
-from refsynth.core.run import digest, file_digest, read_json, write_json
+from refsynth.core.files import read_json, write_json
+from refsynth.core.hashes import digest, file_digest
 from refsynth.models.catalog import CatalogEntry
 
 LAYOUT = 2

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from refsynth.core.errors import ModelError
 from refsynth.core.extras import require
-from refsynth.core.run import read_json, write_atomic, write_json
+from refsynth.core.files import read_json, write_atomic, write_json
 from refsynth.models import e5, gguf, wheel
 from refsynth.models.catalog import CatalogEntry
 from refsynth.models.encoders import ENCODERS, EncoderSpec

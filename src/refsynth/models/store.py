@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from refsynth.core.errors import ModelError
+from refsynth.core.files import read_json
 from refsynth.core.lock import locked
-from refsynth.core.run import read_json
 from refsynth.models.catalog import CatalogEntry, entry_of
 from refsynth.models.manifest import MANIFEST, check_files, content_hash, read_manifest, seal
 from refsynth.models.sources import from_folder, from_hub, from_wheels

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from refsynth.core.files import read_json, read_jsonl
+from refsynth.core.hashes import file_digest
 from refsynth.core.intervals import mean_interval
 from refsynth.core.machine import describe_machine
-from refsynth.core.run import file_digest, read_json, read_jsonl, seconds_of
+from refsynth.core.run import seconds_of
 from refsynth.core.scorers import SCORERS
 from refsynth.core.types import Draft
 from refsynth.core.version import __version__

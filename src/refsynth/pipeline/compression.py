@@ -12,8 +12,8 @@ from refsynth.bundle.certificate import Calibration
 from refsynth.bundle.model import Model, load
 from refsynth.compress.contract import ContractOutcome, ModelVariant, contract_of
 from refsynth.compress.tiers import UNTOLD
+from refsynth.core.files import size_of
 from refsynth.core.intervals import share_of
-from refsynth.core.run import size_of
 from refsynth.core.types import Metric, kept
 from refsynth.evaluation import sections
 from refsynth.evaluation.testfile import SHIPPED

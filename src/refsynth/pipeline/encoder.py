@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from refsynth.compress.prune import prune_vocabulary
-from refsynth.core.run import RunFolder, digest
+from refsynth.core.hashes import digest
+from refsynth.core.run import RunFolder
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.task import Task

@@ -13,10 +13,11 @@ from refsynth.bundle.none import none_sentence
 from refsynth.compress.ship import publish
 from refsynth.core.earlier import archive_report
 from refsynth.core.errors import DataError, counted
+from refsynth.core.files import size_of
 from refsynth.core.forecast import run_forecast
 from refsynth.core.observe import Observer, Silent
 from refsynth.core.record import recall_leaked, remember, remember_leaked
-from refsynth.core.run import RunFolder, size_of
+from refsynth.core.run import RunFolder
 from refsynth.core.sections import ContractConfig
 from refsynth.core.task import Task
 from refsynth.core.types import Draft

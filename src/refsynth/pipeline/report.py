@@ -12,8 +12,8 @@ import numpy as np
 from refsynth.bundle.manifest import read_manifest
 from refsynth.bundle.none import none_sentence
 from refsynth.core.earlier import archive_report
+from refsynth.core.files import write_atomic
 from refsynth.core.learners import LEARNERS
-from refsynth.core.run import write_atomic
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Array
 from refsynth.core.version import __version__

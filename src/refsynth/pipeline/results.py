@@ -10,8 +10,8 @@ import numpy as np
 
 from refsynth.bundle.model import load
 from refsynth.compress.shrink import as_trained
+from refsynth.core.files import size_of
 from refsynth.core.learners import LEARNERS, LearnerName
-from refsynth.core.run import size_of
 from refsynth.core.types import Array, IntArray, Metric
 from refsynth.evaluation import sections
 from refsynth.evaluation.testfile import MAJORITY, SHIPPED, TestResult

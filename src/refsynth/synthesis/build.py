@@ -9,11 +9,11 @@ from typing import NamedTuple
 from refsynth.core.config import RunConfig
 from refsynth.core.drafting import ApertiumTranslation, AugmenterName, Seq2SeqTranslation
 from refsynth.core.errors import ConfigError
+from refsynth.core.hashes import folder_digest
 from refsynth.core.observe import Observer
 from refsynth.core.protocols import Augmenter, Generator
 from refsynth.core.references import REFERENCES
 from refsynth.core.registry import load
-from refsynth.core.run import folder_digest
 from refsynth.data.language import UNKNOWN
 from refsynth.models.reference.context import Trainable, Training, context_of
 from refsynth.models.store import ModelStore

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from refsynth.core.run import RunFolder, digest, read_json, write_json
+from refsynth.core.files import read_json, write_json
+from refsynth.core.hashes import digest
+from refsynth.core.run import RunFolder
 from refsynth.core.steps import STEPS
 from refsynth.core.types import Draft, kept
 from refsynth.learning.context import LearnerContext

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from refsynth.core.drafting import SynthesisConfig
+from refsynth.core.hashes import derive_seed
 from refsynth.core.protocols import Generator
-from refsynth.core.run import derive_seed
 from refsynth.core.types import Example, IntArray
 from refsynth.synthesis.plan import Brief, Focus, Request, plan_requests, quotas
 from refsynth.synthesis.sample import Synthesis, for_generator, synthesize

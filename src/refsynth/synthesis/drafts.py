@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refsynth.core.errors import InputError
+from refsynth.core.files import read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.hashes import derive_seed
 from refsynth.core.protocols import Generator
-from refsynth.core.run import RunFolder, derive_seed, read_json, read_jsonl, write_json, write_jsonl
+from refsynth.core.run import RunFolder
 from refsynth.core.scorers import scorers_key, scorers_of
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS

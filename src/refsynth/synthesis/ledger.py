@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from refsynth.core.run import canonical, write_atomic
+from refsynth.core.files import write_atomic
+from refsynth.core.hashes import canonical
 from refsynth.core.types import Completion
 
 Answers = dict[int, list[Completion]]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from refsynth.core.drafting import Way
-from refsynth.core.run import derive_seed
+from refsynth.core.hashes import derive_seed
 from refsynth.core.types import Example, IntArray, Prompt
 from refsynth.synthesis.prompts import STYLES, class_prompt, paraphrase_prompt
 

@@ -13,8 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from refsynth.core.files import read_json, write_json
+from refsynth.core.hashes import derive_seed, digest, file_digest
 from refsynth.core.observe import Observer
-from refsynth.core.run import RunFolder, derive_seed, digest, file_digest, read_json, write_json
+from refsynth.core.run import RunFolder
 from refsynth.core.settings import settings_of
 from refsynth.core.signflip import sign_flip
 from refsynth.core.steps import STEPS

@@ -15,8 +15,9 @@ from typing import NamedTuple
 import numpy as np
 
 from refsynth.core.errors import counted
+from refsynth.core.files import read_json, write_json
 from refsynth.core.learners import LEARNERS, LearnerName
-from refsynth.core.run import RunFolder, read_json, write_json
+from refsynth.core.run import RunFolder
 from refsynth.core.signflip import sign_flip
 from refsynth.core.task import Task
 from refsynth.core.types import Array, Draft, FloatArray, IntArray, Metric, kept

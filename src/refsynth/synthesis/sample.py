@@ -12,8 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from refsynth.core.files import Json
+from refsynth.core.hashes import derive_seed, digest
 from refsynth.core.protocols import Chatting, Generator
-from refsynth.core.run import Json, derive_seed, digest
 from refsynth.core.types import Completion, Example, Provenance
 from refsynth.models.reference import BudgetError, PartialAnswerError
 from refsynth.synthesis.ledger import Ledger

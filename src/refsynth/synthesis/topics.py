@@ -13,8 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from refsynth.core.extras import require
+from refsynth.core.files import read_json, write_json
+from refsynth.core.hashes import digest
 from refsynth.core.protocols import Encoder
-from refsynth.core.run import RunFolder, digest, read_json, write_json
+from refsynth.core.run import RunFolder
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.task import Task

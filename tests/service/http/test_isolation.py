@@ -20,7 +20,7 @@ from onnx import TensorProto, helper
 
 from refsynth import bundle
 from refsynth.core.errors import ModelError
-from refsynth.core.run import file_digest
+from refsynth.core.hashes import file_digest
 from refsynth.models.tokenizer import PanicError, TextTokenizer
 from refsynth.service.http import trial
 from refsynth.service.http.settings import Settings

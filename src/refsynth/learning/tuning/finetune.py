@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from refsynth.core.code import code_of
+from refsynth.core.hashes import digest
 from refsynth.core.learners import MethodName
-from refsynth.core.run import digest
 from refsynth.core.spans import tag_names
 from refsynth.core.types import Example
 from refsynth.learning.head import Link

@@ -16,7 +16,7 @@ import torch
 from transformers import DataCollatorForLanguageModeling
 
 from refsynth.core.errors import ModelError
-from refsynth.core.run import derive_seed
+from refsynth.core.hashes import derive_seed
 from refsynth.core.types import IntArray
 from refsynth.learning.tuning.batches import in_passes
 from refsynth.learning.tuning.trainer import SAVE_SECONDS, Trainer, TrainingRecipe

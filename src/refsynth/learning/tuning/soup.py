@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from refsynth.core.errors import InputError
+from refsynth.core.hashes import derive_seed
 from refsynth.core.protocols import Learner
-from refsynth.core.run import derive_seed
 from refsynth.core.types import Example
 from refsynth.learning.head import Link
 from refsynth.learning.tuning.validation import faults_of

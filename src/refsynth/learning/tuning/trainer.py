@@ -20,7 +20,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from refsynth.core.run import derive_seed
+from refsynth.core.hashes import derive_seed
 from refsynth.core.types import IntArray
 from refsynth.learning.tuning.batches import bucketed
 from refsynth.learning.tuning.schedule import DECAY, WARMUP, Tuner

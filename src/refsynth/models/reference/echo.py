@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from refsynth.core.run import digest
+from refsynth.core.hashes import digest
 from refsynth.core.types import Completion, FloatArray, Prompt
 
 _LONGEST = 14

@@ -21,7 +21,7 @@ import numpy as np
 
 from refsynth.core.errors import ModelError
 from refsynth.core.extras import require
-from refsynth.core.run import derive_seed
+from refsynth.core.hashes import derive_seed
 from refsynth.core.types import Completion, FloatArray, Prompt
 from refsynth.models.manifest import model_hash
 from refsynth.models.reference.continuation import completion_of, continuation, stop_ids

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from refsynth.core.errors import EndpointError
-from refsynth.core.run import derive_seed
+from refsynth.core.hashes import derive_seed
 from refsynth.core.types import Completion, FloatArray, Prompt
 from refsynth.models.reference.client import JsonClient, Post, RequestBudget, RequestRefused
 from refsynth.models.reference.continuation import STOP

@@ -16,7 +16,7 @@ import numpy as np
 
 from refsynth.core.errors import ModelError
 from refsynth.core.extras import require
-from refsynth.core.run import derive_seed, digest, file_digest
+from refsynth.core.hashes import derive_seed, digest, file_digest
 from refsynth.core.sections import DeviceName
 from refsynth.core.types import Completion, FloatArray, Prompt
 from refsynth.models.device import array_of, device_named

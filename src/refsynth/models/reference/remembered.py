@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
+from refsynth.core.hashes import digest
 from refsynth.core.protocols import Chatting, Generator
-from refsynth.core.run import digest
 from refsynth.core.types import Completion, FloatArray, Prompt
 
 BATCH = 64

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from refsynth.core.drafting import EndpointReference
+from refsynth.core.files import read_json, write_json
 from refsynth.core.observe import Observer
-from refsynth.core.run import read_json, write_json
 from refsynth.models.reference.client import JsonClient, RequestBudget
 from refsynth.models.reference.endpoint import EndpointGenerator
 from refsynth.models.reference.probe import Api, ServerAbilities, probe

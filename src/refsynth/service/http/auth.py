@@ -24,7 +24,7 @@ from typing import Annotated, Literal, NamedTuple, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from refsynth.core.errors import AccessError, InputError, nearest
-from refsynth.core.run import write_atomic
+from refsynth.core.files import write_atomic
 
 Scope = Literal["predict", "explain", "feedback", "admin"]
 SCOPES: tuple[Scope, ...] = get_args(Scope)

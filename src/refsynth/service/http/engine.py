@@ -17,7 +17,7 @@ from pybreaker import CircuitBreaker, CircuitBreakerError, CircuitBreakerListene
 from refsynth.bundle import Contributions, Model, load
 from refsynth.bundle.golden import TOLERATED, Golden
 from refsynth.bundle.manifest import MANIFEST
-from refsynth.core.run import digest, file_digest
+from refsynth.core.hashes import digest, file_digest
 from refsynth.core.types import Prediction
 from refsynth.core.windows import REACH
 from refsynth.core.words import words_of

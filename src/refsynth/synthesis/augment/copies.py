@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from refsynth.core.hashes import derive_seed, digest
 from refsynth.core.protocols import Augmenter
-from refsynth.core.run import derive_seed, digest
 from refsynth.core.types import Example, Provenance
 from refsynth.data.text import clean
 

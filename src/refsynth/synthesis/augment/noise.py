@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from refsynth.core.run import derive_seed
+from refsynth.core.hashes import derive_seed
 from refsynth.synthesis.augment.copies import distinct
 
 RATE = 0.08

@@ -16,7 +16,7 @@ from typing import Any
 
 from refsynth.core.errors import ModelError
 from refsynth.core.extras import require
-from refsynth.core.run import digest, file_digest
+from refsynth.core.hashes import digest, file_digest
 from refsynth.data.text import clean
 
 BEAM = 4

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from refsynth.core.extras import require
-from refsynth.core.run import derive_seed
+from refsynth.core.hashes import derive_seed
 from refsynth.synthesis.augment.copies import distinct
 from refsynth.synthesis.augment.wordnet import WordNet
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from refsynth.core.run import derive_seed, read_json, write_json
+from refsynth.core.files import read_json, write_json
+from refsynth.core.hashes import derive_seed
 from refsynth.core.types import FloatArray, IntArray
 from refsynth.synthesis.reinforcement.figures import Figures, Judge, PromptedCompletion
 from refsynth.synthesis.reinforcement.reward import FAULT, Scale, rewards

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
+from refsynth.core.files import read_json
+from refsynth.core.hashes import derive_seed
 from refsynth.core.protocols import Generator
-from refsynth.core.run import derive_seed, read_json
 from refsynth.core.types import FloatArray, IntArray, Prompt
 from refsynth.synthesis.reinforcement.figures import Figures, Judge, PromptedCompletion
 from refsynth.synthesis.reinforcement.policy import FIGURES, Policy, Rollout, save_turn

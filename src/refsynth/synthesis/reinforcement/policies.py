@@ -18,8 +18,9 @@ import numpy as np
 
 from refsynth.core.code import code_of
 from refsynth.core.drafting import PolicyName, SynthesisConfig, Way
+from refsynth.core.files import read_json, write_json
+from refsynth.core.hashes import derive_seed, digest
 from refsynth.core.protocols import Generator
-from refsynth.core.run import derive_seed, digest, read_json, write_json
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.task import Task

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from refsynth.core.extras import require
-from refsynth.core.run import write_json
+from refsynth.core.files import write_json
 from refsynth.core.sections import DeviceName
 from refsynth.core.types import FloatArray
 from refsynth.models.device import array_of, device_named, has_bfloat16, in_bfloat16

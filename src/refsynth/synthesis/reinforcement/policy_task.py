@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from refsynth.core.drafting import SynthesisConfig
+from refsynth.core.hashes import derive_seed
 from refsynth.core.observe import Observer
-from refsynth.core.run import RunFolder, derive_seed
+from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
 from refsynth.core.types import Example, IntArray, Prompt
 from refsynth.learning.context import LearnerContext

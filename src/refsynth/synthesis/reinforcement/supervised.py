@@ -13,7 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from refsynth.core.run import derive_seed, read_json
+from refsynth.core.files import read_json
+from refsynth.core.hashes import derive_seed
 from refsynth.synthesis.reinforcement.policy import FIGURES, Policy, Rollout, save_turn
 
 TURN = 256

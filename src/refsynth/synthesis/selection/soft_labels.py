@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from refsynth.core.files import read_jsonl, write_json, write_jsonl
 from refsynth.core.protocols import Encoder, Generator
-from refsynth.core.run import read_jsonl, write_json, write_jsonl
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.task import Task
