@@ -23,7 +23,6 @@ from refsynth.core.types import Draft
 from refsynth.data.io import check_header
 from refsynth.data.judge import Spans
 from refsynth.evaluation.origins import Pretraining
-from refsynth.evaluation.overlap import Overlap
 from refsynth.evaluation.report import Report
 from refsynth.evaluation.shared import FILE as OVERLAP
 from refsynth.evaluation.shared import figure_of, overlap_of, write_overlap
@@ -108,6 +107,7 @@ def run(
             watch.note(f"{_resembling(leaked)}: they are taken out, and every step that used them is repeated")
             remember_leaked(task, folder, leaked)
             evidence = make(start(forget=leaked))
+        _publish(evidence, watch)
         written = write_report(evidence)
         if task.config.track:
             track(tracked_of(evidence, written.report, written.paths), task.config.track, folder.path / "track")
@@ -245,16 +245,21 @@ def _deliver(job: Job, learned: Learned) -> Evidence:
         compared = compare(job, learned)
         test = evaluate_test(job, learned.final, compared, learned.held, tiers.bundle, made=tiers.step, studied=studied)
         overlap = overlap_of(test, task)
-    tested = [figure_of(test.new, task)] if test is not None and test.new is not None else []
-    bundle = publish(tiers.bundle, folder.path / "bundle", tested=tested, limits=tiers.limits)
+    coverage = measure_coverage(learned.rows, learned.final.drafts, context, folder)
+    return Evidence(task, folder, learned, shrunk, calibrated, test, coverage, tiers, len(studied), overlap)
+
+
+def _publish(evidence: Evidence, watch: Observer) -> None:
+    """Copy what ships, and the list of test rows that are in train, to where the user looks for them."""
+    task, folder, measured = evidence.task, evidence.folder, evidence.measured
+    tested = [] if measured is None else [figure_of(measured, task)]
+    bundle = publish(evidence.tiers.bundle, evidence.bundle, tested=tested, limits=evidence.tiers.limits)
     watch.stage("bundle", f"{bundle} ({size_of(bundle):.0f} MB)")
     if task.config.data.none is not None:
         watch.note(none_sentence(read_manifest(bundle)))
-    write_overlap(folder.path / OVERLAP, overlap)
-    if test is not None:
-        _tell_test(job, test, overlap)
-    coverage = measure_coverage(learned.rows, learned.final.drafts, context, folder)
-    return Evidence(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(studied), overlap)
+    write_overlap(folder.path / OVERLAP, evidence.overlap)
+    if evidence.test is not None:
+        _tell_test(evidence.test, evidence, watch)
 
 
 def _resembling(leaked: Sequence[str]) -> str:
@@ -266,17 +271,18 @@ def _resembling(leaked: Sequence[str]) -> str:
     return f"{' and '.join(named)} {'resembles a test row' if len(leaked) == 1 else 'resemble test rows'}"
 
 
-def _tell_test(job: Job, test: TestResult, overlap: Overlap | None) -> None:
+def _tell_test(test: TestResult, evidence: Evidence, watch: Observer) -> None:
     """Report which test rows were left out, which are also in train, and the figure with and without these."""
     for why, rows in test.unusable.items():
         more = ", ..." if len(rows) > 1 else ""
-        job.watch.note(f"data.test: {len(rows):,} of {test.rows:,} rows left out: {why} (row {rows[0]:,}{more})")
+        watch.note(f"data.test: {len(rows):,} of {test.rows:,} rows left out: {why} (row {rows[0]:,}{more})")
+    overlap = evidence.overlap
     if overlap is None:
-        first = figure_of(test, job.task)
-        job.watch.stage("test", f"{first.name} {first.percent()}")
+        first = figure_of(test, evidence.task)
+        watch.stage("test", f"{first.name} {first.percent()}")
         return
-    job.watch.stage("test", f"{overlap.file}: {overlap.line}")
-    job.watch.note(f"test rows that are also in train, or nearly: {job.folder.path / OVERLAP}")
+    watch.stage("test", f"{overlap.file}: {overlap.line}")
+    watch.note(f"test rows that are also in train, or nearly: {evidence.folder.path / OVERLAP}")
 
 
 def _check_files(task: Task) -> None:
