@@ -589,6 +589,9 @@ def test_drafts_that_are_taken_out_are_counted_and_change_what_ships(tmp_path, t
     assert told.notes == [f"{what}: they are taken out, and every step that used them is repeated"]
     run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=again)
     assert again.notes == [f"{what}: they are left out, as before"]
+    made = ["synthesize", "screen", "judge", "select", "gate", "train"]
+    assert told.stages == ["rows", *made, *made, "bundle", "test"]  # the bundle is shown once, after the repeat
+    assert again.stages == ["rows", *made, "bundle", "test"]
     data = {"train": str(task.train)}
     plain = run(Task.of(task.config.changed([f"data={json.dumps(data)}"])), tmp_path / "plain", store=ModelStore(tiny_cache))
     assert hashes(plain.bundle) != hashes(finished.bundle)
