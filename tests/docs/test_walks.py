@@ -60,7 +60,7 @@ def used(node, functions, seen=()):
 
 
 def broken(hops):
-    """The hops that their callers do not use. Functions that a function calls stand in their order; objects may be made earlier."""
+    """The hops that their callers do not use. What a function calls stands in its order; objects may be made earlier."""
     for caller in dict.fromkeys(hop.caller for hop in hops if hop.caller):
         tree = tree_of(caller.module)
         functions = defined(tree)
