@@ -141,7 +141,7 @@ def test_what_a_run_before_left_does_not_pass_for_that_of_one_that_failed(task, 
         raise OSError("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr("refsynth.pipeline.flow.make", fail)
+        patched.setattr("refsynth.pipeline.flow.run_stages", fail)
         for again in range(2):
             with pytest.raises(OSError, match="full"):
                 run(other, out, store=store)
@@ -152,7 +152,7 @@ def test_what_a_run_before_left_does_not_pass_for_that_of_one_that_failed(task, 
     run(other, out, store=store)
     assert (out / "held_out.csv").read_bytes() != before
     with monkeypatch.context() as patched:
-        patched.setattr("refsynth.pipeline.flow.make", fail)
+        patched.setattr("refsynth.pipeline.flow.run_stages", fail)
         with pytest.raises(OSError, match="full"):
             run(other, out, store=store)  # the same again: what is there is its own
     assert (out / "held_out.csv").exists()

@@ -591,9 +591,36 @@ def test_drafts_that_are_taken_out_are_counted_and_change_what_ships(tmp_path, t
     assert told.notes == [f"{what}: they are taken out, and every step that used them is repeated"]
     run(task, tmp_path / "out", store=ModelStore(tiny_cache), watch=again)
     assert again.notes == [f"{what}: they are left out, as before"]
+    made = ["synthesize", "screen", "judge", "select", "gate", "train"]
+    assert told.stages == ["rows", *made, *made, "bundle", "test"]  # the bundle is shown once, after the repeat
+    assert again.stages == ["rows", *made, "bundle", "test"]
     data = {"train": str(task.train)}
     plain = run(Task.of(task.config.changed([f"data={json.dumps(data)}"])), tmp_path / "plain", store=ModelStore(tiny_cache))
     assert hashes(plain.bundle) != hashes(finished.bundle)
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["new folder", "after a finished run"])
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), OSError("the disk is full")], ids=["interrupted", "failed"])
+def test_a_model_of_copies_of_test_rows_is_never_published(tmp_path, tiny_cache, monkeypatch, before, end):
+    """Only the end of a run changes RUN/bundle: if the repeat does not end, it holds what an earlier finished run left."""
+    task, store, out = make_task(tmp_path / "data", learners=["tfidf"]), ModelStore(tiny_cache), tmp_path / "out"
+    if before:
+        run(Task.of(task.config.changed(["synthesis.drafts=0"])), out, store=store)
+    left = folder_digest(out / "bundle") if before else None
+    rows = list(read_jsonl(task.test))
+    monkeypatch.setattr(build, "make_generator", lambda *_: Cheat(rows))
+
+    def begin_once(*arguments, forget=(), **options):
+        if forget:
+            raise end
+        return begin(*arguments, forget=forget, **options)
+
+    monkeypatch.setattr(flow, "begin", begin_once)
+    with pytest.raises(type(end)):
+        run(task, out, store=store)
+    assert (out / "leaked.json").is_file()
+    assert (folder_digest(out / "bundle") if before else (out / "bundle").exists() or None) == left
+    assert not (out / "report.json").exists()
 
 
 def heldout(right):

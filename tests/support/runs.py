@@ -15,7 +15,10 @@ WORDS = {
 
 class Told(Silent):
     def __init__(self):
-        self.notes = []
+        self.notes, self.stages = [], []
+
+    def stage(self, name, line):
+        self.stages.append(name)
 
     def note(self, line):
         self.notes.append(line)

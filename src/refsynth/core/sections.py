@@ -104,7 +104,7 @@ class DataConfig(Section):
     pool: Path | None = None
     """Unlabeled texts for self-training and pretraining; a `.txt` has one per line."""
     test: Path | None = None
-    """Labeled rows to measure on, at the end. They only decide which drafts are taken out: those that resemble a test row."""
+    """Labeled rows to measure on. Test rows decide one thing: drafts and pool texts that resemble one are taken out."""
     none: Path | tuple[str, ...] | None = None
     """Texts that none of the labels fits, a file or a list. Similar texts are marked. Labels in the file are not read."""
     columns: Columns = Columns()
@@ -286,7 +286,7 @@ class CompressConfig(Section):
 
 
 class ContractConfig(Section):
-    """How fast, small and good the bundle must be. The smallest variant of the model that is ships. Default: as trained."""
+    """How fast, small and good the bundle must be. The smallest variant that keeps to all three ships. Default: as trained."""
 
     p50_ms: float | None = Field(default=None, gt=0)
     """The most milliseconds for one text, as the median on the machine of the run."""

@@ -69,12 +69,16 @@ class Evidence:
     learned: Learned
     shrunk: Shrunk
     calibrated: Calibrated
-    bundle: Path
     test: TestResult | None
     coverage: CoverageFigures | None
     tiers: Tiers
     studied: int = 0
     overlap: Overlap | None = None
+
+    @property
+    def bundle(self) -> Path:
+        """The folder of the bundle. Only the end of a run writes it, when nothing that was learned resembles a test row."""
+        return self.folder.path / "bundle"
 
     @property
     def measured(self) -> TestResult | None:

@@ -1,20 +1,20 @@
-"""The flow of a run: rows, drafts, screen, fit, gate, bundle, the test file, the report."""
+"""The flow of a run, in the order in which its stages happen.
+
+Rows are read. Drafts are written, screened, judged and selected. The gate holds rows out and decides. What may ship is fitted to
+all rows, made a bundle, and measured on the test file. Only then are bundle and report published.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from refsynth.bundle.manifest import read_manifest
-from refsynth.bundle.none import none_sentence
 from refsynth.compress.ship import publish
+from refsynth.compress.tiers import Tiers
 from refsynth.core.earlier import archive_report
-from refsynth.core.errors import DataError, counted
-from refsynth.core.files import size_of
-from refsynth.core.forecast import run_forecast
+from refsynth.core.errors import DataError
 from refsynth.core.observe import Observer, Silent
 from refsynth.core.record import recall_leaked, remember, remember_leaked
 from refsynth.core.run import RunFolder
@@ -24,7 +24,6 @@ from refsynth.core.types import Draft
 from refsynth.data.io import check_header
 from refsynth.data.judge import Spans
 from refsynth.evaluation.origins import Pretraining
-from refsynth.evaluation.overlap import Overlap
 from refsynth.evaluation.report import Report
 from refsynth.evaluation.shared import FILE as OVERLAP
 from refsynth.evaluation.shared import figure_of, overlap_of, write_overlap
@@ -35,14 +34,12 @@ from refsynth.learning.fits import Fits
 from refsynth.learning.gate import Decision, decide, hold_out
 from refsynth.learning.job import Job
 from refsynth.learning.judge import Selected, fit_judge, select
-from refsynth.learning.rows import Rows
 from refsynth.learning.selftrain import Choose, UnlabeledText
-from refsynth.learning.unused_settings import without_effect
 from refsynth.models.quiet import quiet
 from refsynth.models.store import ModelStore
+from refsynth.pipeline import messages
 from refsynth.pipeline.begin import Begun, begin, notes_of
 from refsynth.pipeline.bundles import make_bundles
-from refsynth.pipeline.encoder import language_notes
 from refsynth.pipeline.evidence import Evidence, Learned, Paths
 from refsynth.pipeline.reopen import reopened
 from refsynth.pipeline.report import FILES, write_report
@@ -50,7 +47,6 @@ from refsynth.pipeline.track import check_trackers, track, tracked_of
 from refsynth.synthesis.build import check_reference
 from refsynth.synthesis.coverage import measure_coverage
 from refsynth.synthesis.drafts import WrittenDrafts, kept_drafts
-from refsynth.synthesis.no_drafts import explain_no_drafts
 from refsynth.synthesis.pretraining import pretrain_reference
 from refsynth.synthesis.rounds import Round, screened, write_rounds
 from refsynth.synthesis.selection.choose import choice_of
@@ -97,18 +93,20 @@ def run(
         other = remember(task, folder, skip_bad=skip_bad)
         # Should this run fail, no file of another run may pass for its own.
         earlier = archive_report(folder.path, FILES) if other else ()
-        _tell_begin(begun.job)
+        messages.tell_rows(begun.job)
+        check_reference(task.config, folder.path, watch)
         leaked = recall_leaked(task, folder)
         if leaked:
-            watch.note(f"{_resembling(leaked)}: they are left out, as before")
+            watch.note(f"{messages.resembling(leaked)}: they are left out, as before")
             begun = start(forget=leaked)
-        evidence = make(begun)
+        evidence = run_stages(begun)
         while evidence.test and (new := set(evidence.test.leaked) - set(leaked)):
             # A model that was trained on copies of test rows must not ship, and only the test stage finds them.
             leaked = (*leaked, *sorted(new))
-            watch.note(f"{_resembling(leaked)}: they are taken out, and every step that used them is repeated")
+            watch.note(f"{messages.resembling(leaked)}: they are taken out, and every step that used them is repeated")
             remember_leaked(task, folder, leaked)
-            evidence = make(start(forget=leaked))
+            evidence = run_stages(start(forget=leaked))
+        _publish(evidence, watch)
         written = write_report(evidence)
         if task.config.track:
             track(tracked_of(evidence, written.report, written.paths), task.config.track, folder.path / "track")
@@ -117,28 +115,35 @@ def run(
     return RunResult(evidence.bundle, written.report, written.paths, evidence)
 
 
-def make(begun: Begun) -> Evidence:
-    """Run the stages in the order in which they happen."""
+def run_stages(begun: Begun) -> Evidence:
+    """Run the stages in the order in which they happen, up to the test file. Nothing is published yet."""
     job = begun.job
     reference = pretrain_reference(job, begun.source)
     writers = prepare_writers(job, reference.source)
     written, rounds = synthesize(job, writers)
-    drafts = screened(job, writers, written)
+    drafts = screen(job, writers, written)
     choice = choice_of(job, drafts)
-    judge = fit_judge(job)
+    judge = train_judge(job, drafts)
     selected = select_drafts(job, judge, drafts, choice)
+    # Each fold selects among all screened drafts for itself: the judge, and so `selected`, has seen the rows that are held out.
     held = hold_out(job, drafts, choice)
     candidates = candidates_of(job.learners, selected.drafts)
     decision = decide(held, candidates, why=job.rows.why_unmeasurable, looks=max(1, len(rounds)))
-    job.watch.stage("gate", decision.line())
+    messages.tell_decision(job, decision)
     final = train(job, judge, selected, decision)
+    messages.tell_no_drafts(job, written, selected)
     pretrained = tuple(brought for brought in (begun.pretrained, reference.pretraining) if brought is not None)
     learned = Learned(
         job.rows, written, drafts, selected, held, decision, final, rounds, writers.curves, pretrained, notes_of(job)
     )
-    if why := explain_no_drafts(written.asked, written.rejected, selected.generated):
-        job.watch.note(why)
-    return _deliver(job, learned)
+    shrunk, calibrated, tiers = make_bundles(job, learned)
+    messages.tell_uncalibrated(job, calibrated.left_out)
+    studied = _studied(job, pretrained)
+    # Last: nothing above reads a test row. `run` repeats all of it if what was learned resembles one.
+    test = measure(job, learned, tiers, studied)
+    overlap = None if test is None else overlap_of(test, job.task)
+    coverage = measure_coverage(job.rows, final.drafts, job.context, job.folder)
+    return Evidence(job.task, job.folder, learned, shrunk, calibrated, test, coverage, tiers, len(studied), overlap)
 
 
 def writers_of(begun: Begun) -> Writers:
@@ -149,23 +154,28 @@ def writers_of(begun: Begun) -> Writers:
 def synthesize(job: Job, writers: Writers) -> tuple[WrittenDrafts, tuple[Round, ...]]:
     """Return the drafts of all rounds, and the result of each round."""
     written, rounds = write_rounds(job, writers)
-    job.watch.stage("synthesize", f"{counted(written.asked, 'draft')}{_less(written.rejected)}")
+    messages.tell_written(job, written)
     return written, rounds
 
 
+def screen(job: Job, writers: Writers, written: WrittenDrafts) -> list[Draft]:
+    """Return all drafts; those that fail the checks of their form have the reason."""
+    drafts = screened(job, writers, written)
+    messages.tell_screened(job, drafts)
+    return drafts
+
+
+def train_judge(job: Job, drafts: Sequence[Draft]) -> Fits:
+    """Fit the judge to all real rows; it selects among the drafts, and may ship."""
+    judge = fit_judge(job)
+    messages.tell_judge(job, judge, drafts)
+    return judge
+
+
 def select_drafts(job: Job, judge: Fits, drafts: Sequence[Draft], choice: Choose) -> Selected:
-    """Return the drafts that the final models learn from, and report what was left out."""
+    """Return the drafts that the final models learn from, and why the others were left out."""
     selected = select(job, judge, drafts, choice)
-    screen = Counter(draft.dropped for draft in drafts)
-    job.watch.stage("filter", f"{screen.pop(None, 0):,} kept{_less(screen)}")
-    reasons = Counter(draft.dropped for draft in selected.drafts if draft.dropped not in screen)
-    taken = len(selected.from_pool)
-    pool = f", {taken:,} of {len(job.pool.texts):,} texts of the pool" if job.pool.texts else ""
-    chosen = reasons.pop(None, 0) - taken
-    job.watch.stage("select", f"{counted(chosen, 'draft')}{_less(reasons)}{pool}")
-    if unknown := _unjudged(job, selected):
-        of = counted(chosen, "selected draft")
-        job.watch.note(f"influence: held-out rows cannot measure that of {unknown:,} of {of}; these drafts are kept")
+    messages.tell_selected(job, drafts, selected)
     return selected
 
 
@@ -182,7 +192,7 @@ def select_again(run: Path, overrides: Sequence[str], watch: Observer, *, store:
     """
     with reopened(run, overrides, watch, store=store, makes=SELECTION) as begun:
         job = begun.job
-        drafts = screened(job, writers_of(begun), kept_drafts(job.folder))
+        drafts = screen(job, writers_of(begun), kept_drafts(job.folder))
         return select_drafts(job, fit_judge(job), drafts, choice_of(job, drafts))
 
 
@@ -192,11 +202,7 @@ def train(job: Job, judge: Fits, selected: Selected, decision: Decision) -> Fina
     small = small_of(job.learners, drafts=shipped.drafts) if job.task.config.contract != ContractConfig() else []
     fitted = {shipped, *small}
     final = fit_final(job, judge, selected, [each for each in candidates_of(job.learners, selected.drafts) if each in fitted])
-    what = "real row" if job.rows.examples else "description"  # without rows it learns from the labels' descriptions alone
-    used = f" and {counted(len(selected.kept), 'draft')}" if shipped.drafts else ""
-    job.watch.stage("train", f"{shipped.learner} on {counted(len(final.real), what)}{used}")
-    for search in final.found:
-        job.watch.stage("search", search.line())
+    messages.tell_trained(job, decision, final, selected)
     return final
 
 
@@ -208,17 +214,12 @@ def compare(job: Job, learned: Learned) -> Final:
     return fit_final(job, final.judge, selected, others, step="compared")
 
 
-def _tell_begin(job: Job) -> None:
-    """Report what was read, and which settings have no effect."""
-    task, watch = job.task, job.watch
-    watch.stage("rows", _rows_line(job.rows, task))
-    for note in (*notes_of(job), *language_notes(task, job.rows.language), *without_effect(task.config)):
-        watch.note(note)
-    check_reference(task.config, job.folder.path, watch)
-    if forecast := run_forecast(job.folder):
-        watch.forecast(forecast)
-    if (more := task.config.data.more) is not None and not more.exists():
-        watch.note(f"{more.name} is not there yet; refsynth label add writes it")
+def measure(job: Job, learned: Learned, tiers: Tiers, studied: Sequence[UnlabeledText]) -> TestResult | None:
+    """Measure what ships, and what the report compares with it, on the test file; None without one."""
+    if job.task.config.data.test is None:
+        return None
+    compared = compare(job, learned)
+    return evaluate_test(job, learned.final, compared, learned.held, tiers.bundle, made=tiers.step, studied=studied)
 
 
 def _studied(job: Job, pretrained: Sequence[Pretraining]) -> tuple[UnlabeledText, ...]:
@@ -228,56 +229,13 @@ def _studied(job: Job, pretrained: Sequence[Pretraining]) -> tuple[UnlabeledText
     return job.pool.texts if taught or any(one.used for one in pretrained) else ()
 
 
-def _unjudged(job: Job, selected: Selected) -> int:
-    """Return how many of the chosen drafts have no influence score although the task asks for it."""
-    if not job.task.config.filter.influence or job.context.kind.several or job.context.kind.spans:
-        return 0
-    return sum(draft.dropped is None and "influence" not in draft.scores for draft in selected.generated)
-
-
-def _deliver(job: Job, learned: Learned) -> Evidence:
-    task, folder, context, watch = job.task, job.folder, job.context, job.watch
-    shrunk, calibrated, tiers = make_bundles(job, learned)
-    if calibrated.left_out:
-        rows = counted(calibrated.left_out, "held-out row")
-        watch.note(f"{rows} left out of calibration: no row of another fold has the label, or the text was not read to the end")
-    studied, test, overlap = _studied(job, learned.pretrained), None, None
-    if task.config.data.test is not None:
-        compared = compare(job, learned)
-        test = evaluate_test(job, learned.final, compared, learned.held, tiers.bundle, made=tiers.step, studied=studied)
-        overlap = overlap_of(test, task)
-    tested = [figure_of(test.new, task)] if test is not None and test.new is not None else []
-    bundle = publish(tiers.bundle, folder.path / "bundle", tested=tested, limits=tiers.limits)
-    watch.stage("bundle", f"{bundle} ({size_of(bundle):.0f} MB)")
-    if task.config.data.none is not None:
-        watch.note(none_sentence(read_manifest(bundle)))
-    write_overlap(folder.path / OVERLAP, overlap)
-    if test is not None:
-        _tell_test(job, test, overlap)
-    coverage = measure_coverage(learned.rows, learned.final.drafts, context, folder)
-    return Evidence(task, folder, learned, shrunk, calibrated, bundle, test, coverage, tiers, len(studied), overlap)
-
-
-def _resembling(leaked: Sequence[str]) -> str:
-    """Return how many drafts and texts of the pool resemble test rows, with the first ids."""
-    pool = sorted(name for name in leaked if name.startswith("pool-"))
-    drafts = sorted(set(leaked) - set(pool))
-    parts = [(counted(len(drafts), "draft"), drafts), (f"{counted(len(pool), 'text')} of the pool", pool)]
-    named = [f"{what} ({', '.join(ids[:3])}{', ...' if len(ids) > 3 else ''})" for what, ids in parts if ids]
-    return f"{' and '.join(named)} {'resembles a test row' if len(leaked) == 1 else 'resemble test rows'}"
-
-
-def _tell_test(job: Job, test: TestResult, overlap: Overlap | None) -> None:
-    """Report which test rows were left out, which are also in train, and the figure with and without these."""
-    for why, rows in test.unusable.items():
-        more = ", ..." if len(rows) > 1 else ""
-        job.watch.note(f"data.test: {len(rows):,} of {test.rows:,} rows left out: {why} (row {rows[0]:,}{more})")
-    if overlap is None:
-        first = figure_of(test, job.task)
-        job.watch.stage("test", f"{first.name} {first.percent()}")
-        return
-    job.watch.stage("test", f"{overlap.file}: {overlap.line}")
-    job.watch.note(f"test rows that are also in train, or nearly: {job.folder.path / OVERLAP}")
+def _publish(evidence: Evidence, watch: Observer) -> None:
+    """Copy what ships, and the list of test rows that are in train, to where the user looks for them."""
+    measured, tiers = evidence.measured, evidence.tiers
+    tested = [] if measured is None else [figure_of(measured, evidence.task)]
+    publish(tiers.bundle, evidence.bundle, tested=tested, limits=tiers.limits)
+    write_overlap(evidence.folder.path / OVERLAP, evidence.overlap)
+    messages.tell_published(evidence, watch)
 
 
 def _check_files(task: Task) -> None:
@@ -289,15 +247,3 @@ def _check_files(task: Task) -> None:
     if task.test is not None:
         spans: Spans = "marked" if task.config.kind.words else "none"
         check_header(task.test, columns=data.columns, **data.written, spans=spans)
-
-
-def _rows_line(rows: Rows, task: Task) -> str:
-    counts = rows.per_label
-    least = min((counts[label] for label in task.labels), default=0)
-    sizes = f"{least} to {max(counts.values(), default=0)} rows each"
-    return f"{counted(len(rows.examples), 'row')}, {counted(len(task.labels), 'label')}, {sizes}"
-
-
-def _less(reasons: Mapping[str, int] | Counter[str | None]) -> str:
-    parts = [f"-{count:,} {reason}" for reason, count in sorted(reasons.items(), key=lambda pair: -pair[1])]
-    return ": " + ", ".join(parts) if parts else ""
