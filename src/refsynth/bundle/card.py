@@ -109,7 +109,10 @@ def _measured_on(manifest: Manifest) -> list[str]:
     tested = [name for name in manifest.tested if name in manifest.metrics]
     return [
         *(f"The {name} was measured on held-out rows of the training file, by models that never saw them." for name in crossed),
-        *(f"The {name} was measured on a test file that had no influence on the model." for name in tested),
+        *(
+            f"The {name} was measured on a test file. Its rows decided only which similar drafts and pool texts were left out."
+            for name in tested
+        ),
     ]
 
 
