@@ -93,7 +93,7 @@ def test_card_manifest_and_report_have_one_figure_for_one_thing(done):
     assert manifest.metrics["cross-validated accuracy"].value == results.crossed.value
     card = (done.bundle / "README.md").read_text("utf-8")
     assert f"| accuracy | {shipped.value:.3f} |" in card
-    assert "The accuracy was measured on a test file that had no influence on the model." in card
+    assert "The accuracy was measured on a test file. Its rows only took out drafts and pool texts that resemble them." in card
     assert f"is {100 * results.crossed.value:.1f}%" in done.paths.markdown.read_text("utf-8")
     assert json.loads(done.paths.json.read_text("utf-8"))["results"]["crossed"]["value"] == results.crossed.value
 

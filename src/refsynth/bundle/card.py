@@ -110,7 +110,7 @@ def _measured_on(manifest: Manifest) -> list[str]:
     return [
         *(f"The {name} was measured on held-out rows of the training file, by models that never saw them." for name in crossed),
         *(
-            f"The {name} was measured on a test file. Its rows decided only which similar drafts and pool texts were left out."
+            f"The {name} was measured on a test file. Its rows only took out drafts and pool texts that resemble them."
             for name in tested
         ),
     ]

@@ -92,7 +92,7 @@ def publish(made: Path, public: Path, *, tested: Sequence[Metric] = (), limits: 
     Args:
         made: the bundle in the folder of its step.
         public: the folder of the copy.
-        tested: figures on rows that had no influence on the model, added to the card and the manifest of the copy.
+        tested: figures on the rows of the test file, added to the card and the manifest of the copy.
         limits: further sentences for the card.
     """
     partial = public.with_name(".bundle.partial")
