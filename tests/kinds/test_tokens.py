@@ -779,7 +779,7 @@ def test_the_console_takes_marks_as_feedback(finished_crf, tmp_path):
     if chromium is None:
         pytest.skip("Chromium is not installed")
     prepare({"record": str(tmp_path / "record.sqlite")})
-    guards = compose({"record": str(tmp_path / "record.sqlite"), "texts": True}, tmp_path)
+    guards = compose({"record": str(tmp_path / "record.sqlite"), "keep_texts": True}, tmp_path)
     with running(finished_crf.bundle, guards=guards) as server, sync_api.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()

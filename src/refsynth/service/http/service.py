@@ -179,8 +179,8 @@ class Service:
         request.scope["texts"] = len(rows)
         if not rows:
             raise Invalid("texts: found none, expected at least one")
-        if len(rows) > self.settings.texts:
-            raise TooLarge(f"{len(rows)} texts; the limit is {self.settings.texts} per request")
+        if len(rows) > self.settings.most_texts:
+            raise TooLarge(f"{len(rows)} texts; the limit is {self.settings.most_texts} per request")
         pairs = self.engine.current.model.manifest.pairs
         return [read_text(text, field.format(row), pairs=pairs) for row, text in enumerate(rows)]
 
