@@ -1,12 +1,18 @@
 """A component that another package brings: found by an entry point, or registered, and used like one of ours."""
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
+import numpy as np
 import pytest
 
+from refsynth.bundle.spec import TIERS
 from refsynth.core import code
 from refsynth.core.code import code_of
 from refsynth.core.config import RunConfig
@@ -19,13 +25,17 @@ from refsynth.core.scorers import SCORERS, scorers_key
 from refsynth.core.sections import Section
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
+from refsynth.core.types import Example
+from refsynth.learning.candidates import Candidate, Fitter
 from refsynth.learning.context import learners_key
+from refsynth.learning.fits import read_fits, write_fits
 from refsynth.models.catalog import CATALOG
 from refsynth.models.encoders import ENCODERS
 from refsynth.models.reference.context import Training, reference_key
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
 from refsynth.synthesis.build import make_generator
+from tests.support.registered import register
 from tests.support.runs import make_task
 
 TOY = """
@@ -128,7 +138,7 @@ def install(site, monkeypatch, name, code, points):
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", "utf-8")
     (info / "entry_points.txt").write_text(points, "utf-8")
     monkeypatch.syspath_prepend(str(site))
-    for registry in (LEARNERS, REFERENCES, SCORERS):
+    for registry in (LEARNERS, REFERENCES, SCORERS, TIERS):
         monkeypatch.setattr(registry, "_found", None)
 
 
@@ -169,6 +179,67 @@ def test_a_learner_from_outside_runs_ships_and_is_read_back_without_torch(toy, t
     assert learners_key(task.config, "en")["learners.outside"] == {"counting": code_of("toy_learner")}
     assert "counts of words" in (tmp_path / "out" / "report.md").read_text("utf-8")
     assert predicted_without_torch(done.bundle) in task.labels
+
+
+DOCUMENTED = Path(__file__).parents[2] / "docs/reference/components.md"
+
+
+@pytest.fixture
+def documented(tmp_path, monkeypatch):
+    """The learner with a model of its own that the documents show, installed."""
+    (module,) = re.findall(r"```python\n(.*?)```", DOCUMENTED.read_text("utf-8"), re.DOTALL)
+    points = "[refsynth.learners]\nlengths = my_package:LEARNER\n[refsynth.tiers]\nlengths = my_package:TIER\n"
+    install(tmp_path / "site", monkeypatch, "my_package", module, points)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=":")
+
+
+def test_a_learner_with_a_model_of_its_own_runs_ships_and_is_read_back(documented, tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data", learners=["lengths"], synthesis={"drafts": 0})
+    done = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
+    assert json.loads((done.bundle / "manifest.json").read_bytes())["tiers"][0]["kind"] == "lengths"
+    assert predicted_without_torch(done.bundle) in task.labels
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A predictor whose logits tell the rows and the seed of its fit."""
+
+    labels: tuple[str, ...]
+    told: tuple[int, ...]
+
+    def logits(self, texts):
+        return np.tile(self.told[:2], (len(texts), 1))
+
+
+class Noting:
+    """Fits `Noted`, or what `make` makes."""
+
+    def __init__(self, make=None):
+        self.fits, self.make = 0, make
+
+    def fit(self, train, dev, *, seed):
+        self.fits += 1
+        told = len(train), seed, len(dev)
+        return Noted(("a", "b"), told) if self.make is None else self.make(train, dev, seed=seed)
+
+
+def test_a_fit_that_is_read_back_is_the_one_that_was_measured(documented, tmp_path, monkeypatch):
+    """A model with a tier is not fitted again; one without is, with the same validation rows and seed."""
+    import my_package
+
+    register(monkeypatch, LEARNERS, LearnerSpec("noting", "noting", "nowhere:make", "nothing", tuned=True))
+    rows = [Example(f"r{i}", f"{'word ' * (1 + i % 2)}{i:x}{i * 7919:x}", "ab"[i % 2]) for i in range(80)]
+    kept, again = Noting(my_package.LengthLearner(SimpleNamespace(labels=("a", "b"))).fit), Noting()
+    fitter = Fitter.of({"lengths": kept, "noting": again}, rows, seed=77, share=0.25)
+    context = SimpleNamespace(labels=("a", "b"), encoder=None)
+    made = {one: fitter.fit(one) for one in (Candidate("lengths", False), Candidate("noting", False))}
+    write_fits(made, tmp_path, context, seed=77, learners=())
+    read = read_fits(tmp_path, fitter).predictors(context)
+    assert (kept.fits, again.fits) == (1, 2)
+    assert made[Candidate("noting", False)].told[2] >= 12  # rows that decide when it stops
+    assert read[Candidate("noting", False)] == made[Candidate("noting", False)]
+    for candidate, model in made.items():
+        assert np.allclose(read[candidate].logits(["a", "bb"]), model.logits(["a", "bb"]))
 
 
 def test_a_reference_from_outside_writes_the_drafts_of_a_run(toy_reference, tmp_path, tiny_cache):

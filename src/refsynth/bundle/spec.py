@@ -25,7 +25,8 @@ class TierSpec:
         title: its name for people.
         doc: a description.
         open: `module:name` of the function that returns a predictor for an `opening.Opening` and a variant, without torch.
-        pack: `module:name` of the function that returns a `packing.PackedTier` for a predictor and a folder, see `pack`.
+        pack: `module:name` of the function that returns a `packing.PackedTier` for a predictor and a folder, see `pack`. A run
+            keeps a fitted predictor in this form, so it must accept what `open` returns too.
         files: its files in addition to `HEAD` and `GOLDEN`.
         variants: its kinds of arithmetic in order of preference; the first that gives the golden outputs is used.
         words: whether it labels words instead of texts.
