@@ -181,6 +181,14 @@ def test_a_learner_from_outside_runs_ships_and_is_read_back_without_torch(toy, t
     assert predicted_without_torch(done.bundle) in task.labels
 
 
+def test_a_contract_needs_a_model_that_is_small_or_can_be_made_smaller(tmp_path, monkeypatch, tiny_cache):
+    large = TOY.replace(", small=True", "").replace("toy_learner", "toy_large")
+    install(tmp_path / "site", monkeypatch, "toy_large", large, "[refsynth.learners]\ncounting = toy_large:SPEC\n")
+    task = make_task(tmp_path / "data", learners=["counting"], synthesis={"drafts": 0}, contract={"size_mb": 1})
+    with pytest.raises(ConfigError, match=r"contract: the learner 'counting' won, and no smaller form can be made of its Tfidf"):
+        run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+
+
 DOCUMENTED = Path(__file__).parents[2] / "docs/reference/components.md"
 
 

@@ -23,6 +23,7 @@ from refsynth.bundle.store import Contents, TierContents, save
 from refsynth.compress.contract import Contract, ContractOutcome, ModelVariant, search
 from refsynth.compress.forms import FULL, RECIPES, Teacher, can_shrink, cut, shrink
 from refsynth.compress.keeping import Kept, kept_of
+from refsynth.core.errors import ConfigError
 from refsynth.core.learners import LEARNERS
 from refsynth.core.machine import describe_machine
 from refsynth.core.protocols import Predictor
@@ -32,7 +33,7 @@ from refsynth.core.steps import STEPS
 from refsynth.core.types import Array, Draft, Example, kept
 from refsynth.kinds import Counts, as_json, from_json
 from refsynth.learning.artifact import load_predictors, save_predictors
-from refsynth.learning.candidates import Candidate
+from refsynth.learning.candidates import Candidate, small_of
 from refsynth.learning.final import Final
 from refsynth.learning.folds import Fold, fit_fold, folds_of
 from refsynth.learning.held import HeldOut
@@ -47,9 +48,6 @@ TIMED = 60
 
 WARM = 5
 """Texts that warm a form up before it is timed."""
-
-SIMPLE = tuple(name for name, spec in LEARNERS.items() if spec.small)
-"""Learners without an encoder: their models are small without change and compete with the forms of another."""
 
 
 class Shrunk(NamedTuple):
@@ -92,7 +90,11 @@ class Shrinker:
     _logits: dict[str, Array] = field(default_factory=dict)
 
     def run(self, contract: Contract) -> Shrunk:
-        """Return the form that ships; without a contract the candidate itself."""
+        """Return the form that ships; without a contract the candidate itself.
+
+        Raises:
+            ConfigError: there is a contract, and the shipped candidate is neither small nor can be made smaller.
+        """
         own = None if self.held is None else self.held.as_shipped(self.shipped)
         finished = self.final.predictors(self.job.context)
         if contract == Contract():
@@ -113,8 +115,8 @@ class Shrinker:
         return f"{contract}: {verdict} {outcome.shipped}{unknown}"
 
     def _names(self) -> tuple[str, ...]:
-        simple = tuple(name for name in SIMPLE if Candidate(name, self.shipped.drafts) in self.final.candidates)
-        if self.shipped.learner in SIMPLE:
+        simple = tuple(one.learner for one in small_of(LEARNERS, drafts=self.shipped.drafts) if one in self.final.candidates)
+        if LEARNERS[self.shipped.learner].small:
             return simple
         teacher = self._teacher(self.final.predictors(self.job.context)[self.shipped], ())
         return (*(tuple(RECIPES) if can_shrink(teacher) else (FULL,)), *simple, *self.alternatives)
@@ -125,7 +127,13 @@ class Shrinker:
 
     def _teacher(self, predictor: Predictor, rows: Sequence[Example]) -> Teacher:
         if not isinstance(predictor, (EncoderPredictor, TagPredictor)) or not isinstance(predictor.encoder, TransformerEncoder):
-            raise TypeError(f"a {type(predictor).__name__} cannot teach")
+            raise ConfigError(
+                f"contract: the learner '{self.shipped.learner}' won, and no smaller form can be made of its "
+                f"{type(predictor).__name__}",
+                expected="a head on a transformer (EncoderPredictor or TagPredictor on a TransformerEncoder), or a learner whose "
+                "LearnerSpec says that it is small",
+                remedy="take out contract, or this learner",
+            )
         return Teacher(predictor, predictor.encoder, rows, self.job.context.link)
 
     def _finish(self, name: str, finished: Mapping[Candidate, Predictor]) -> Predictor:
@@ -263,7 +271,7 @@ def as_trained(name: str, shipped: Candidate) -> Candidate | None:
     """Return the candidate that ships unchanged as the form of that name; None for smaller forms of a model."""
     if name == FULL:
         return shipped
-    return next((Candidate(each, shipped.drafts) for each in SIMPLE if each == name), None)
+    return Candidate(name, shipped.drafts) if name in LEARNERS and LEARNERS[name].small else None
 
 
 def latencies(models: Mapping[str, Model], texts: Sequence[str]) -> dict[str, float]:

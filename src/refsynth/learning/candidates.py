@@ -114,7 +114,7 @@ def candidates_of(learners: Iterable[LearnerName], drafts: Sequence[Draft]) -> t
 
 
 def small_of(learners: Iterable[LearnerName], *, drafts: bool) -> list[Candidate]:
-    """Return the candidates that are small already, so that they can be a tier beside the forms of another."""
+    """Return the candidates that are small already, so that they compete with the smaller forms of another."""
     return [Candidate(name, drafts) for name in learners if LEARNERS[name].small]
 
 
