@@ -25,7 +25,7 @@ from refsynth.core.marks import places_in
 from refsynth.core.protocols import Additive
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Array, Entity, FloatArray, IntArray, Prediction
-from refsynth.data.nothing import refuse_empty
+from refsynth.data.empty import refuse_empty
 from refsynth.data.text import clean
 from refsynth.kinds.metrics import LEAST
 

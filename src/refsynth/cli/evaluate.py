@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from refsynth.bundle import Manifest, Model
-    from refsynth.data.judge import Spans
+    from refsynth.data.row_reader import Spans
     from refsynth.data.rows import BadRow, Reading, Row
     from refsynth.kinds import Kind
 

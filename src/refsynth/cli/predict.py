@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from refsynth.bundle import Model
     from refsynth.bundle.model import Answered
     from refsynth.core.types import IntArray, Prediction
-    from refsynth.data.judge import Spans
+    from refsynth.data.row_reader import Spans
     from refsynth.data.rows import BadRow, Reading, Row
 
 CHUNK = 256  # rows: enough to batch texts of similar length, few enough to answer soon

@@ -23,7 +23,7 @@ from refsynth.core.sections import DataConfig
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.types import Array, Draft, Example, IntArray, kept
-from refsynth.data.judge import Spans
+from refsynth.data.row_reader import Spans
 from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.text import near_groups
 from refsynth.evaluation.leakage import LEAKED, Shared, leaked, shared_rows

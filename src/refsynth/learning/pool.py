@@ -13,7 +13,7 @@ from refsynth.core.sections import ContractConfig
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.task import Task
-from refsynth.data.judge import Spans
+from refsynth.data.row_reader import Spans
 from refsynth.data.rows import Row, iter_rows, readable
 from refsynth.data.text import normalize
 from refsynth.learning.outside import NOTHING, Outside

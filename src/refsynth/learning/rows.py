@@ -20,8 +20,8 @@ from refsynth.core.task import Task
 from refsynth.core.types import Example, IntArray
 from refsynth.data.account import RowPlace, SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import LoadedRows, read_examples
-from refsynth.data.judge import Spans
 from refsynth.data.language import detect_language
+from refsynth.data.row_reader import Spans
 from refsynth.data.split import split_rows
 from refsynth.data.text import normalize
 from refsynth.kinds import KINDS, Kind

@@ -67,7 +67,7 @@ def _reinforced(
     if not (config.reinforce.iterations and config.synthesis.drafts and can_write(job.task, job.rows.language)):
         return [], ()
     parts = halves(job.rows)
-    if not all(part.can_judge for part in parts):
+    if not all(part.can_reward for part in parts):
         job.watch.note("too few labeled rows to reward a policy: the reference is not trained")
         return [], ()
     make_augmenters(config, job.rows.language)  # fails before hours of reinforcement if one is missing

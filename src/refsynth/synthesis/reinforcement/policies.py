@@ -115,7 +115,7 @@ def _train_adapter(job: PolicyTask, scratch: Path, out: Path, *, rule: UpdateRul
         policy,
         prompts,
         writer,
-        job.judge,
+        job.rewarder,
         scratch,
         select=rule.select,
         turns=settings.iterations,
@@ -145,7 +145,7 @@ def _train_bandit(job: PolicyTask, scratch: Path, out: Path) -> None:
     turns = search(
         bandit,
         partial(_write_with_arms, job, arms),
-        job.judge,
+        job.rewarder,
         scratch,
         turns=settings.iterations,
         prompts=settings.prompts,
