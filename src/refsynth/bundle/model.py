@@ -188,7 +188,7 @@ class Model:
         named = [kind.shown(answer, labels) for answer in answered.answers]
         parts = (answered.probabilities, answered.certainty, answered.unsure, tiers, answered.passed, answered.none)
         rows = zip(texts, named, *parts, strict=True)
-        if kind.spans:
+        if kind.words:
             return [self._span_prediction(*row[:6], degraded=shallow and bool(row[6])) for row in rows]
         return [
             Prediction(

@@ -227,8 +227,8 @@ class Shrinker:
         job = self.job
         assert self.held is not None
         folds = list(folds_of(job.task, job.rows, self.drafts))
-        spans, shape = job.context.kind.spans, self.held.folds.shape
-        out: Array = np.empty(shape, object) if spans else np.empty((*shape, len(job.task.labels)))
+        words, shape = job.context.kind.words, self.held.folds.shape
+        out: Array = np.empty(shape, object) if words else np.empty((*shape, len(job.task.labels)))
         with job.watch.progress(f"form '{name}'", len(folds)) as progress:
             for done, fold in enumerate(folds):
                 for place, logits in zip(fold.places, self._fold(name, fold), strict=True):

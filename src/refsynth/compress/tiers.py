@@ -206,7 +206,7 @@ class _TierMaker:
         students, head = self.students, load_file(self.students.main / HEAD)
         manifest, (predictor, calibration) = students.teacher.manifest, students.predictor()
         last = manifest.last
-        several = manifest.answers.several or manifest.answers.spans
+        several = manifest.answers.several or manifest.answers.words
         confidence: Confidence = "answer" if several else "odds"
         nothing = Certificate(**risk, n=1, answered=0, disagreed=0, profile=(0,) * PROFILE, assumptions=("not certified yet",))
         early = EarlyExit(threshold=1.0, confidence=confidence, certificate=nothing)

@@ -140,7 +140,7 @@ def evaluate_test(
         result = {
             "truth": as_json(kind.truth(truth, labels)),
             "predicted": predicted,
-            "probabilities": as_json(answered.probabilities if kind.spans else answered.probabilities.round(6)),
+            "probabilities": as_json(answered.probabilities if kind.words else answered.probabilities.round(6)),
             "unsure": answered.unsure.tolist(),
             "leaked": _leaks(final.drafts, studied, texts),
             "unusable": unusable,
@@ -188,7 +188,7 @@ class _Measurable(NamedTuple):
 
 def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> _Measurable:
     texts, truth, numbers, unusable = [], [], [], defaultdict[str, list[int]](list)
-    spans: Spans = "marked" if kind.spans else "none"
+    spans: Spans = "marked" if kind.words else "none"
     rows = iter_rows(
         path, columns=data.columns, **data.written, separator=data.separator, spans=spans, labels=labels, merge=data.merge
     )

@@ -84,7 +84,7 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder, outside: Outside = NOTH
 
     def make(out: Path) -> None:
         known = {*(normalize(example.text) for example in rows.examples), *outside.known}
-        spans: Spans = "ignored" if rows.kind.spans else "none"
+        spans: Spans = "ignored" if rows.kind.words else "none"
         found = list(iter_rows(file, columns=data.columns, **data.written, spans=spans))
         usable = readable(file, found, remedy="correct data.pool or data.columns in task.yaml")
         fresh: dict[str, Row] = {}

@@ -171,7 +171,7 @@ def read_labeled(task: Task, *, skip_bad: bool, least_labels: int | None = None)
     data, files = task.config.data, []
     kind = KINDS[task.config.task]
     least_labels = kind.least if least_labels is None else least_labels
-    spans: Spans = "marked" if kind.spans else "none"
+    spans: Spans = "marked" if kind.words else "none"
     examples_of = partial(
         read_examples,
         labels=task.labels,

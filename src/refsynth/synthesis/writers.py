@@ -41,11 +41,11 @@ def prepare_writers(job: Job, source: ReferenceSource) -> Writers:
     """Return the writers. If reinforcement is on, a policy is trained for each half of the rows."""
     topics = _topics(job)
     make = partial(source.generator, job.task.config, job.folder.path)
-    generator = cache(make) if job.task.config.writer.network else make
+    generator = cache(make) if job.task.config.reference_spec.network else make
     writers, curves = _reinforced(job, source, topics)
     if not writers:
         config = job.task.config
-        shown = shown_rows(job.rows.examples) if job.rows.kind.spans else job.rows.examples
+        shown = shown_rows(job.rows.examples) if job.rows.kind.words else job.rows.examples
         writers = [DraftWriter("", source.hash, generator, config.synthesis, shown, job.rows.folds)]
     return Writers(writers, generator, source.hash, topics, curves)
 

@@ -146,7 +146,7 @@ class Service:
         """
         model = self.engine.current.model
         answers = model.manifest.answers
-        expected = "marked" if answers.spans else "labels" if answers.several else "label"
+        expected = "marked" if answers.words else "labels" if answers.several else "label"
         fields = {name for name in EXPECTED if getattr(body, name) is not None}
         if fields != {expected}:
             raise Invalid(f"{expected}: expected {EXPECTED[expected]}, and neither of the other two fields")

@@ -80,7 +80,7 @@ class Chooser:
         for spec, number in scorers_of(self.settings):
             if spec.reads == "rows":
                 chosen = drop_by(spec, chosen, score_drafts(spec, context, kept(chosen)), number)
-        if self.rows.kind.several or self.rows.kind.spans:
+        if self.rows.kind.several or self.rows.kind.words:
             return chosen
         chosen = even_out(chosen, self.labels, margin=CLASS_MARGIN)
         if self.settings.targets == "label":

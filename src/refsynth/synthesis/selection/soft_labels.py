@@ -52,7 +52,7 @@ def judge_drafts(job: Job, drafts: Sequence[Draft], make_generator: Callable[[],
     """
     task, language, encoder = job.task, job.rows.language, job.context.encoder
     if not can_write(task, language):
-        reads = f"the reference '{task.config.writer.name}' reads {known_only(task)}"
+        reads = f"the reference '{task.config.reference_spec.name}' reads {known_only(task)}"
         job.watch.note(f"{reads}: the targets of drafts come only from a model of the real rows")
         return list(drafts)
 
