@@ -62,6 +62,9 @@ class TierSpec:
 _OPENING, _PACKING = "refsynth.bundle.opening", "refsynth.bundle.packing"
 _ONNX = ("int8.onnx", "safe.onnx", TOKENIZER, WEIGHTS)
 _NO_IDS = "there are no token ids"
+_WHY_WORDS = "it labels words, each the mean of its tokens, and a graph does not know where words end"
+_WHY_TFIDF = f"no ONNX operator splits texts into its n-grams of characters and words; {_NO_IDS}"
+_WHY_CRF = f"it reads features of words and chooses the best path of tags; {_NO_IDS}"
 
 TIERS: Registry[TierSpec] = Registry(
     "refsynth.tiers",
@@ -88,8 +91,8 @@ TIERS: Registry[TierSpec] = Registry(
             ("int8", "safe"),
             words=True,
             tokens=True,
-            no_graph=(why := "it labels words, each the mean of its tokens, and a graph does not know where words end"),
-            no_weights=why,
+            no_graph=_WHY_WORDS,
+            no_weights=_WHY_WORDS,
         ),
         TierSpec(
             "static",
@@ -112,8 +115,8 @@ TIERS: Registry[TierSpec] = Registry(
             near=True,
             small=True,
             carries="the words, pairs of words and pieces of words",
-            no_graph=(why := f"no ONNX operator splits texts into its n-grams of characters and words; {_NO_IDS}"),
-            no_weights=why,
+            no_graph=_WHY_TFIDF,
+            no_weights=_WHY_TFIDF,
         ),
         TierSpec(
             "crf",
@@ -125,8 +128,8 @@ TIERS: Registry[TierSpec] = Registry(
             words=True,
             small=True,
             carries="forms of the words",
-            no_graph=(why := f"it reads features of words and chooses the best path of tags; {_NO_IDS}"),
-            no_weights=why,
+            no_graph=_WHY_CRF,
+            no_weights=_WHY_CRF,
         ),
     ),
 )

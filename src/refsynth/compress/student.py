@@ -19,9 +19,9 @@ from refsynth.bundle.model import Model, load
 from refsynth.bundle.packing import pack
 from refsynth.bundle.store import Contents, TierContents, save
 from refsynth.bundle.tiers import open_tier
+from refsynth.compress.answers import kept_in, write_answers
 from refsynth.compress.drawn import Answers, calibrated
 from refsynth.compress.keeping import Kept
-from refsynth.compress.likeness import kept_in, write_answers
 from refsynth.compress.static import fit_static, token_table, with_mixtures
 from refsynth.core.learners import LearnerName
 from refsynth.core.run import derive_seed, digest, read_json, write_json

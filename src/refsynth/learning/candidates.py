@@ -121,7 +121,7 @@ def small_of(learners: Iterable[LearnerName], *, drafts: bool) -> list[Candidate
 def fit_candidates(fitter: Fitter, drafts: Sequence[Draft], choose: Choose) -> Fitted:
     """Fit every learner to the real rows, and again with the drafts that the judge, the most preferred of them, selects.
 
-    The drafts are screened, and must not depend on the rows to predict.
+    `drafts`: already screened, and independent of the rows to predict.
     """
     fitted = {candidate: fitter.fit(candidate) for candidate in candidates_of(fitter.learners, ())}
     chosen = choose(fitted[fitter.judge], fitter.real, drafts)
