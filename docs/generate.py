@@ -372,6 +372,9 @@ def components() -> str:
         "Its `pyproject.toml` names both:",
         '```toml\n[project.entry-points."refsynth.learners"]\nlengths = "my_package:LEARNER"\n\n'
         '[project.entry-points."refsynth.tiers"]\nlengths = "my_package:TIER"\n```',
+        "A notebook can add a component for its own process instead: "
+        "`refsynth.core.learners.LEARNERS.register(my_package.LEARNER)` and `refsynth.bundle.TIERS.register(my_package.TIER)`. The module must be importable. A server, or another process that "
+        "reads the bundle, needs the entry point.",
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -373,14 +373,11 @@ def test_a_package_that_is_broken_is_named(tmp_path, monkeypatch, code, point, t
 
 def test_a_maker_that_is_not_there_is_named(tmp_path, monkeypatch):
     spec = ReferenceSpec("toy", "nowhere_at_all:make", "nothing")
-    REFERENCES.register(spec)
-    try:
-        with pytest.raises(ConfigError, match="'nowhere_at_all:make' cannot be imported"):
-            make_generator(make_task(tmp_path, reference="toy").config, ModelStore(tmp_path))
-        with pytest.raises(ConfigError, match="cannot be imported"):
-            load("json:no_such_thing")
-    finally:
-        REFERENCES.remove("toy")
+    register(monkeypatch, REFERENCES, spec)
+    with pytest.raises(ConfigError, match="'nowhere_at_all:make' cannot be imported"):
+        make_generator(make_task(tmp_path, reference="toy").config, ModelStore(tmp_path))
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        load("json:no_such_thing")
 
 
 def makers(spec):
@@ -428,7 +425,5 @@ def test_a_registry_keeps_its_order_and_refuses_a_name_twice():
     assert list(registry) == ["b", "a"] and registry["a"] is second and len(registry) == 2
     with pytest.raises(ConfigError, match="there already"):
         registry.register(LearnerSpec("a", "again", "json:loads", ""))
-    registry.remove("a")
-    assert "a" not in registry
-    with pytest.raises(ValueError, match="known are b"):
-        registry.known("a")
+    with pytest.raises(ValueError, match="known are b, a"):
+        registry.known("c")
