@@ -373,8 +373,8 @@ def components() -> str:
         '```toml\n[project.entry-points."refsynth.learners"]\nlengths = "my_package:LEARNER"\n\n'
         '[project.entry-points."refsynth.tiers"]\nlengths = "my_package:TIER"\n```',
         "A notebook can add a component for its own process instead: "
-        "`refsynth.core.learners.LEARNERS.register(my_package.LEARNER)` and `refsynth.bundle.TIERS.register(my_package.TIER)`. The module must be importable. A server, or another process that "
-        "reads the bundle, needs the entry point.",
+        "`refsynth.core.learners.LEARNERS.register(my_package.LEARNER)` and `refsynth.bundle.TIERS.register(my_package.TIER)`. "
+        "The module must be importable. A server, or another process that reads the bundle, needs the entry point.",
     ]
     return "\n\n".join(parts) + "\n"
 
