@@ -26,13 +26,17 @@ from refsynth.core.sections import Section
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.types import Example
+from refsynth.learning.artifact import can_save
 from refsynth.learning.candidates import Candidate, Fitter
 from refsynth.learning.context import learners_key
+from refsynth.learning.ensemble import EnsemblePredictor
 from refsynth.learning.fits import read_fits, write_fits
 from refsynth.models.catalog import CATALOG
 from refsynth.models.encoders import ENCODERS
+from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.reference.context import Training, reference_key
 from refsynth.models.store import ModelStore
+from refsynth.models.tfidf import TfidfVectors, Vocabulary
 from refsynth.pipeline.flow import run
 from refsynth.synthesis.build import make_generator
 from tests.support.registered import register
@@ -248,6 +252,19 @@ def test_a_fit_that_is_read_back_is_the_one_that_was_measured(documented, tmp_pa
     assert read[Candidate("noting", False)] == made[Candidate("noting", False)]
     for candidate, model in made.items():
         assert np.allclose(read[candidate].logits(["a", "bb"]), model.logits(["a", "bb"]))
+
+
+def test_an_ensemble_is_kept_only_if_all_its_members_can_be(tmp_path):
+    """One with a member that cannot be written is fitted again as a whole; it was an error."""
+    words = TfidfPredictor(
+        ("a", "b"), TfidfVectors([Vocabulary("word", 1, 1, ("x",), np.ones(1))]), LinearHead(np.eye(1, 2), np.zeros(2))
+    )
+    assert can_save(EnsemblePredictor(("a", "b"), {"tfidf": words}))
+    mixed = EnsemblePredictor(("a", "b"), {"tfidf": words, "noting": Noted(("a", "b"), (0, 1))})
+    learner = Noting(lambda train, dev, *, seed: mixed)
+    fitter, context = Fitter.of({"tfidf": learner}, [], seed=1), SimpleNamespace(labels=("a", "b"), encoder=None)
+    write_fits({Candidate("tfidf", False): mixed}, tmp_path, context, seed=1, learners=())
+    assert read_fits(tmp_path, fitter).predictors(context) == {Candidate("tfidf", False): mixed} and learner.fits == 1
 
 
 def test_a_reference_from_outside_writes_the_drafts_of_a_run(toy_reference, tmp_path, tiny_cache):
