@@ -103,7 +103,7 @@ def _systems(sample: Sample, name: str, seed: int, settings: Mapping[str, Any]) 
 
     systems = {learner: plain(learner) for learner in PLAIN[kind]}
     shipped: dict[str, Callable[[], Cell]] = {SHIPPED: lambda: _shipped(sample, name, kind, seed, settings)}
-    return ({ALL_O: lambda: _all_o(sample, kind)} if KINDS[kind].spans else {}) | systems | shipped
+    return ({ALL_O: lambda: _all_o(sample, kind)} if KINDS[kind].words else {}) | systems | shipped
 
 
 def _plain(sample: Sample, task: KindName, learner: LearnerName, seed: int) -> Cell:

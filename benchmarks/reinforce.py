@@ -77,7 +77,7 @@ def _measure(sample: Sample, name: str, seed: int) -> list[Cell]:
     scale: Scale | None = None
     for arm, (writers, curve) in taught.items():
         written = _write(job, writers, arm, seed)
-        judged = _lesson(job, "rloo").judge.judge(written)
+        judged = _lesson(job, "rloo").rewarder.measure(written)
         scale = scale or Scale.of(judged.gains, judged.faulty)  # of the untrained reference
         reward = float(rewards(judged.gains, judged.faulty, scale).mean())
         screened = screen(written, real, longest=LONGEST_DRAFT)

@@ -274,6 +274,51 @@ def learners() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+OWN_LEARNER = """\
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from refsynth.bundle import TierSpec
+from refsynth.bundle.packing import PackedTier
+from refsynth.core.learners import LearnerSpec
+from refsynth.models.predict import LinearHead
+
+
+@dataclass(frozen=True)
+class NearestLength:
+    kind: ClassVar[str] = "lengths"  # the name of its tier
+    labels: tuple[str, ...]
+    head: LinearHead
+
+    def logits(self, texts):
+        return self.head.logits(np.array([[len(text) / 100] for text in texts]))
+
+
+class LengthLearner:
+    def __init__(self, context):
+        self.labels = context.labels
+
+    def fit(self, train, dev, *, seed):
+        means = np.array([np.mean([len(row.text) for row in train if row.label == label]) for label in self.labels]) / 100
+        return NearestLength(self.labels, LinearHead(2 * means[None], -(means**2)))
+
+
+def pack_tier(predictor, folder):
+    return PackedTier("lengths", predictor.head.tensors(), files={})
+
+
+def open_tier(opening, variant):
+    return NearestLength(opening.labels, opening.head)
+
+
+ABOUT = "the mean length of the texts of each label"
+LEARNER = LearnerSpec("lengths", "lengths", "my_package:LengthLearner", ABOUT, "the means", reads="text", small=True)
+TIER = TierSpec("lengths", "lengths", ABOUT, "my_package:open_tier", "my_package:pack_tier", files=())
+"""
+"""A learner whose predictor has a tier of its own; a test runs it."""
+
 READS: Mapping[str, str] = {
     "text": "the draft",
     "reference": "the draft, with the reference",
@@ -320,8 +365,16 @@ def components() -> str:
         "`refsynth.core.scorers.ScorerSpec` in `refsynth.scorers`, `refsynth.core.learners.LearnerSpec` in `refsynth.learners`. "
         "Its name may then stand in task.yaml like those above. Its code counts among what the steps of a run depend on: other "
         "code makes them again. A model of its own ships when its predictor has a `kind`, and a `refsynth.bundle.TierSpec` of "
-        "that name is in the group `refsynth.tiers`: it says what opens and packs it.",
-        '```toml\n[project.entry-points."refsynth.scorers"]\nlength = "my_package:SPEC"\n```',
+        "that name is in the group `refsynth.tiers`: it says what opens and packs it. Without a "
+        "tier, such a learner is only compared, and each later step of a run fits it again, with the same rows and seed.",
+        "This learner, with a model of its own, is the module `my_package`:",
+        f"```python\n{OWN_LEARNER}```",
+        "Its `pyproject.toml` names both:",
+        '```toml\n[project.entry-points."refsynth.learners"]\nlengths = "my_package:LEARNER"\n\n'
+        '[project.entry-points."refsynth.tiers"]\nlengths = "my_package:TIER"\n```',
+        "A notebook can add a component for its own process instead: "
+        "`refsynth.core.learners.LEARNERS.register(my_package.LEARNER)` and `refsynth.bundle.TIERS.register(my_package.TIER)`. "
+        "The module must be importable. A server, or another process that reads the bundle, needs the entry point.",
     ]
     return "\n\n".join(parts) + "\n"
 

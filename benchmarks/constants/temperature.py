@@ -20,8 +20,8 @@ from refsynth.kinds.metrics import accuracy, log_loss, softmax
 from refsynth.models.network import TransformerEncoder
 from refsynth.models.reference import EmbeddedGenerator
 from refsynth.models.store import ModelStore
-from refsynth.synthesis.selection.reference_judge import calibrated
-from refsynth.synthesis.selection.soft_labels import TEMPERATURE, reference_judge
+from refsynth.synthesis.selection.reference_classifier import calibrated
+from refsynth.synthesis.selection.soft_labels import TEMPERATURE, reference_classifier
 
 SETS = ("airline_sentiment", "multidogo_airline", "clinc20")
 TEXTS = 100
@@ -38,9 +38,9 @@ def measure(data: Path, cells: Cells, *, texts: int, minutes: float) -> None:
             continue
         sample = read_outside(data, name).sample(shots=0, seed=0, rows=texts)
         task = Task.of(RunConfig.parse({"language": "en", "labels": dict(sample.labels)}))
-        judge = reference_judge(task, "en", EmbeddedGenerator(store.path("smollm2"), workers=1), encoder)
+        classifier = reference_classifier(task, "en", EmbeddedGenerator(store.path("smollm2"), workers=1), encoder)
         started = time.monotonic()
-        ratios = judge.ratios([row["text"] for row in sample.test])
+        ratios = classifier.ratios([row["text"] for row in sample.test])
         truth = sample.classes(sample.test)
         rows = [[None if np.isneginf(value) else round(float(value), 5) for value in row] for row in ratios]
         cells.add({"set": name, "truth": truth.tolist(), "ratios": rows})

@@ -23,7 +23,7 @@ from refsynth.core.errors import ArgumentError, InputError
 from refsynth.core.pair import join_pair
 from refsynth.core.task import Task
 from refsynth.core.types import Example, Prediction
-from refsynth.data.nothing import nothing_in, refuse_empty
+from refsynth.data.empty import missing_in, refuse_empty
 from refsynth.evaluation.report import render_html, render_markdown
 from refsynth.evaluation.strange import bar_of, strange_of
 from refsynth.learning.candidates import Candidate
@@ -48,8 +48,8 @@ EMPTY = ["", " \t\n", "\x00", "\u200b\u2060\ufeff", "\x1f \u200b"]
 
 @pytest.mark.parametrize("text", EMPTY)
 def test_a_text_without_a_sign_is_nothing(text):
-    assert nothing_in(text, pairs=False) == "empty text"
-    assert nothing_in(text, pairs=True) == "empty text"
+    assert missing_in(text, pairs=False) == "empty text"
+    assert missing_in(text, pairs=True) == "empty text"
     with pytest.raises(ArgumentError, match=r"X\[1\]: empty text"):
         refuse_empty(["a", text], name="X")
 
@@ -63,13 +63,13 @@ def test_a_text_without_a_sign_is_nothing(text):
     ],
 )
 def test_half_a_pair_is_nothing_to_a_bundle_of_pairs(text, why):
-    assert nothing_in(text, pairs=True) == why
-    assert nothing_in(text, pairs=False) is None
+    assert missing_in(text, pairs=True) == why
+    assert missing_in(text, pairs=False) is None
 
 
 @pytest.mark.parametrize("text", ["?", "0", "\ud800", "\U0001f600", "a\x00"])
 def test_what_has_a_sign_is_answered(text):
-    assert nothing_in(text, pairs=False) is None
+    assert missing_in(text, pairs=False) is None
 
 
 @pytest.mark.parametrize(("n", "rank"), [(18, 0), (19, 1), (39, 2), (99, 5), (100, 5)])

@@ -24,6 +24,7 @@ from refsynth.core.errors import BundleError
 from refsynth.core.types import FloatArray
 from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.tfidf import TfidfVectors, Vocabulary
+from tests.support.registered import register
 
 LABELS, TERMS = ("card", "loan"), ("card", "lost", "loan")
 CERTIFICATE = Certificate(alpha=0.1, delta=0.1, n=9, answered=5, disagreed=0, profile=(0,) * PROFILE, assumptions=())
@@ -70,11 +71,9 @@ def lengths() -> Lengths:
 
 
 @pytest.fixture
-def outside():
+def outside(monkeypatch):
     """The kind of tier from outside, registered."""
-    bundle.TIERS.register(SPEC)
-    yield
-    bundle.TIERS.remove("lengths")
+    register(monkeypatch, bundle.TIERS, SPEC)
 
 
 def tier(predictor, early: float | None = None) -> bundle.TierContents:
@@ -202,12 +201,10 @@ def test_a_tier_from_outside_answers_in_front_of_another(outside, tmp_path):
             bundle.load(broken)
 
 
-def test_without_the_package_that_knows_it_a_tier_is_refused(tmp_path):
-    bundle.TIERS.register(SPEC)
-    try:
+def test_without_the_package_that_knows_it_a_tier_is_refused(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        register(patch, bundle.TIERS, SPEC)
         folder = save(tmp_path / "b", tier(lengths()))
-    finally:
-        bundle.TIERS.remove("lengths")
     with pytest.raises(BundleError, match="found 'lengths', known are"):
         bundle.load(folder)
 
@@ -215,21 +212,18 @@ def test_without_the_package_that_knows_it_a_tier_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("bars", "places"), [((0.0, 0.0), [0, 0]), ((1.0, 0.0), [1, 1]), ((1.0, 1.0), [2, 2]), ((0.9, 1.0), [2, 0])]
 )
-def test_three_tiers_are_asked_in_their_order(outside, tmp_path, bars, places):
+def test_three_tiers_are_asked_in_their_order(outside, tmp_path, monkeypatch, bars, places):
     other = bundle.TierSpec("more", "more", "the same", SPEC.open, SPEC.pack, SPEC.files)
-    bundle.TIERS.register(other)
-    try:
-        middle = tier(lengths(), early=bars[1])
-        middle = bundle.TierContents(
-            PackedTier("more", middle.packed.tensors, middle.packed.files), middle.reference, middle.calibration, middle.early
-        )
-        model = bundle.load(save(tmp_path / "b", tier(lengths(), early=bars[0]), middle, tier(words())))
-        found = model.answer(["lost card", "a loan " * 40])
-        assert found.tiers.tolist() == places
-        assert "## 3 tiers" in (tmp_path / "b" / "README.md").read_text("utf-8")
-        assert [one.tiers.tolist() for one in model.by_tier(["a"])] == [[0], [1], [2]]
-    finally:
-        bundle.TIERS.remove("more")
+    register(monkeypatch, bundle.TIERS, other)
+    middle = tier(lengths(), early=bars[1])
+    middle = bundle.TierContents(
+        PackedTier("more", middle.packed.tensors, middle.packed.files), middle.reference, middle.calibration, middle.early
+    )
+    model = bundle.load(save(tmp_path / "b", tier(lengths(), early=bars[0]), middle, tier(words())))
+    found = model.answer(["lost card", "a loan " * 40])
+    assert found.tiers.tolist() == places
+    assert "## 3 tiers" in (tmp_path / "b" / "README.md").read_text("utf-8")
+    assert [one.tiers.tolist() for one in model.by_tier(["a"])] == [[0], [1], [2]]
 
 
 def test_files_that_are_the_same_are_kept_once_and_others_are_not(outside, tmp_path):

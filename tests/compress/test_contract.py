@@ -7,6 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refsynth.compress.contract import Contract, ModelVariant, excess, search
+from refsynth.compress.shrink import as_trained
+from refsynth.core.learners import LEARNERS, LearnerSpec
+from refsynth.learning.candidates import Candidate
+from tests.support.registered import register
 
 FORMS = (ModelVariant("full", 23.0, 3.0), ModelVariant("half", 18.0, 1.6), ModelVariant("words", 2.0, 0.2))
 KEPT = {"full": 1.0, "half": 0.985, "words": 0.8}
@@ -72,3 +76,15 @@ def test_the_search_finds_what_measuring_everything_would(
 def test_in_words() -> None:
     assert str(Contract(p50_ms=2, keep=0.98)) == "p50 at most 2 ms, keeps at least 98.0%"
     assert str(FORMS[0]._replace(kept=0.991)) == "full: p50 3.00 ms, 23.0 MB, keeps 99.10%"
+
+
+def test_a_small_learner_that_is_registered_later_competes_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    register(
+        monkeypatch,
+        LEARNERS,
+        *(LearnerSpec(name, name, "nowhere:make", "nothing", small=name == "new") for name in ("new", "large")),
+    )
+    shipped = Candidate("frozen", True)
+    assert as_trained("new", shipped) == Candidate("new", True) and as_trained("tfidf", shipped) == Candidate("tfidf", True)
+    assert as_trained("full", shipped) == shipped
+    assert as_trained("large", shipped) is None and as_trained("half", shipped) is None

@@ -17,7 +17,7 @@ WORDS, K = 6, 3
 
 
 def answers_of(kind: Kind, n: int, rng: np.random.Generator) -> Array:
-    if kind.spans:
+    if kind.words:
         starts = rng.integers(0, WORDS, n)
         return np.array([f"{start}-{start + 1}:{rng.integers(K)}" if rng.random() < 0.8 else NONE for start in starts], object)
     return rng.integers(0, 2, (n, K)) if kind.several else rng.integers(0, K, n)
@@ -37,7 +37,7 @@ kinds = st.sampled_from(["classify", "multilabel", "tokens"])
 def test_counts_give_the_macro_f1_of_every_kind(task: str, n: int, seed: int) -> None:
     kind, rng = KINDS[task], np.random.default_rng(seed)  # type: ignore[index]
     truth, said = answers_of(kind, n, rng), answers_of(kind, n, rng)
-    if kind.spans:
+    if kind.words:
         table = kind.table(truth, said, K)
         occurs = [any(f":{label}" in answer for answer in (*truth, *said)) for label in range(K)]
         expected = table.f1[occurs].mean() if any(occurs) else 0.0

@@ -76,7 +76,7 @@ def test_the_smallest_form_that_keeps_it_ships(contracted):
     assert outcome.shipped.kept is not None
     fit = [form for form in outcome.forms if form.size_mb <= 40]
     assert outcome.shipped.size_mb == min(form.size_mb for form in fit if form.kept is None or form.kept >= 0.01)
-    simple = {"crf"} if kind.spans else {"tfidf"}
+    simple = {"crf"} if kind.words else {"tfidf"}
     assert {form.name for form in outcome.forms} - simple <= set(RECIPES)
     model = refsynth.load(contracted.bundle)
     assert model.manifest.lineage["form"] == outcome.shipped.name
@@ -105,9 +105,9 @@ def test_a_form_is_measured_on_rows_that_it_has_not_seen(task, tmp_path, tiny_ca
 def test_a_static_bundle_says_what_its_teacher_says(static):
     model, main = refsynth.load(static.bundle), refsynth.load(static.evidence.tiers.main)
     kind, student = model.manifest.answers, static.evidence.tiers.student
-    assert model.manifest.last.kind == ("crf" if kind.spans else "tfidf" if student.loses else "static")
+    assert model.manifest.last.kind == ("crf" if kind.words else "tfidf" if student.loses else "static")
     assert student.agreement > 0.5
-    aside = plain("tokens" if kind.spans else "multilabel", 100, 9)
+    aside = plain("tokens" if kind.words else "multilabel", 100, 9)
     same = [one.label == other.label for one, other in zip(model.predict(aside), main.predict(aside), strict=True)]
     assert np.mean(same) > 0.5
     assert not list(static.bundle.glob("*.onnx"))
@@ -133,7 +133,7 @@ def test_each_tier_answers_what_is_its(mixed):
     assert late.tolist() == (model.answer(asked).exit_confidence < model.manifest.tiers[0].early.threshold).tolist()
     assert late.any()
     assert not late.all()
-    assert model.opened == ("exact" if kind.spans else "static", "int8")
+    assert model.opened == ("exact" if kind.words else "static", "int8")
     for one, other, out in zip(answers, alone, late, strict=True):
         if out:
             assert (one.label, one.abstain) == (other.label, other.abstain)
@@ -227,7 +227,7 @@ def test_a_forged_cascade_is_refused(cascade, tmp_path):
     refsynth.load(forged("README.md", b"other"))
     with pytest.raises(BundleError):
         refsynth.load(forged(f"{kind}-head.safetensors", (cascade.bundle / "head.safetensors").read_bytes()))
-    if refsynth.load(cascade.bundle).manifest.answers.spans:
+    if refsynth.load(cascade.bundle).manifest.answers.words:
         for terms in (b'{"terms": ["bias"]}', b'{"terms": 5}', b"["):
             with pytest.raises(BundleError):
                 refsynth.load(forged("crf-features.json", terms))
@@ -277,7 +277,7 @@ def test_texts_of_the_pool_that_are_test_rows_teach_no_student(tmp_path, tiny_ca
 def test_a_student_is_not_taught_what_its_teacher_does_not_read(cascade):
     finished = cascade.evidence
     model = refsynth.load(finished.tiers.main)
-    if not model.manifest.answers.spans:
+    if not model.manifest.answers.words:
         return
     job = SimpleNamespace(folder=finished.folder, task=finished.task)
     learned = finished.learned

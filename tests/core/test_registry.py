@@ -1,12 +1,18 @@
 """A component that another package brings: found by an entry point, or registered, and used like one of ours."""
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
+import numpy as np
 import pytest
 
+from refsynth.bundle.spec import TIERS
 from refsynth.core import code
 from refsynth.core.code import code_of
 from refsynth.core.config import RunConfig
@@ -19,13 +25,21 @@ from refsynth.core.scorers import SCORERS, scorers_key
 from refsynth.core.sections import Section
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
+from refsynth.core.types import Example
+from refsynth.learning.artifact import can_save
+from refsynth.learning.candidates import Candidate, Fitter
 from refsynth.learning.context import learners_key
+from refsynth.learning.ensemble import EnsemblePredictor
+from refsynth.learning.fits import read_fits, write_fits
 from refsynth.models.catalog import CATALOG
 from refsynth.models.encoders import ENCODERS
+from refsynth.models.predict import LinearHead, TfidfPredictor
 from refsynth.models.reference.context import Training, reference_key
 from refsynth.models.store import ModelStore
+from refsynth.models.tfidf import TfidfVectors, Vocabulary
 from refsynth.pipeline.flow import run
 from refsynth.synthesis.build import make_generator
+from tests.support.registered import register
 from tests.support.runs import make_task
 
 TOY = """
@@ -128,7 +142,7 @@ def install(site, monkeypatch, name, code, points):
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n", "utf-8")
     (info / "entry_points.txt").write_text(points, "utf-8")
     monkeypatch.syspath_prepend(str(site))
-    for registry in (LEARNERS, REFERENCES, SCORERS):
+    for registry in (LEARNERS, REFERENCES, SCORERS, TIERS):
         monkeypatch.setattr(registry, "_found", None)
 
 
@@ -169,6 +183,88 @@ def test_a_learner_from_outside_runs_ships_and_is_read_back_without_torch(toy, t
     assert learners_key(task.config, "en")["learners.outside"] == {"counting": code_of("toy_learner")}
     assert "counts of words" in (tmp_path / "out" / "report.md").read_text("utf-8")
     assert predicted_without_torch(done.bundle) in task.labels
+
+
+def test_a_contract_needs_a_model_that_is_small_or_can_be_made_smaller(tmp_path, monkeypatch, tiny_cache):
+    large = TOY.replace(", small=True", "").replace("toy_learner", "toy_large")
+    install(tmp_path / "site", monkeypatch, "toy_large", large, "[refsynth.learners]\ncounting = toy_large:SPEC\n")
+    task = make_task(tmp_path / "data", learners=["counting"], synthesis={"drafts": 0}, contract={"size_mb": 1})
+    with pytest.raises(ConfigError, match=r"contract: the learner 'counting' won, and no smaller form can be made of its Tfidf"):
+        run(task, tmp_path / "out", store=ModelStore(tiny_cache))
+
+
+DOCUMENTED = Path(__file__).parents[2] / "docs/reference/components.md"
+
+
+@pytest.fixture
+def documented(tmp_path, monkeypatch):
+    """The learner with a model of its own that the documents show, installed."""
+    (module,) = re.findall(r"```python\n(.*?)```", DOCUMENTED.read_text("utf-8"), re.DOTALL)
+    points = "[refsynth.learners]\nlengths = my_package:LEARNER\n[refsynth.tiers]\nlengths = my_package:TIER\n"
+    install(tmp_path / "site", monkeypatch, "my_package", module, points)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"), prepend=":")
+
+
+def test_a_learner_with_a_model_of_its_own_runs_ships_and_is_read_back(documented, tmp_path, tiny_cache):
+    task = make_task(tmp_path / "data", learners=["lengths"], synthesis={"drafts": 0})
+    done = run(task, tmp_path / "out", store=ModelStore(tiny_cache)).evidence
+    assert json.loads((done.bundle / "manifest.json").read_bytes())["tiers"][0]["kind"] == "lengths"
+    assert predicted_without_torch(done.bundle) in task.labels
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A predictor whose logits tell the rows and the seed of its fit."""
+
+    labels: tuple[str, ...]
+    told: tuple[int, ...]
+
+    def logits(self, texts):
+        return np.tile(self.told[:2], (len(texts), 1))
+
+
+class Noting:
+    """Fits `Noted`, or what `make` makes."""
+
+    def __init__(self, make=None):
+        self.fits, self.make = 0, make
+
+    def fit(self, train, dev, *, seed):
+        self.fits += 1
+        told = len(train), seed, len(dev)
+        return Noted(("a", "b"), told) if self.make is None else self.make(train, dev, seed=seed)
+
+
+def test_a_fit_that_is_read_back_is_the_one_that_was_measured(documented, tmp_path, monkeypatch):
+    """A model with a tier is not fitted again; one without is, with the same validation rows and seed."""
+    import my_package
+
+    register(monkeypatch, LEARNERS, LearnerSpec("noting", "noting", "nowhere:make", "nothing", tuned=True))
+    rows = [Example(f"r{i}", f"{'word ' * (1 + i % 2)}{i:x}{i * 7919:x}", "ab"[i % 2]) for i in range(80)]
+    kept, again = Noting(my_package.LengthLearner(SimpleNamespace(labels=("a", "b"))).fit), Noting()
+    fitter = Fitter.of({"lengths": kept, "noting": again}, rows, seed=77, share=0.25)
+    context = SimpleNamespace(labels=("a", "b"), encoder=None)
+    made = {one: fitter.fit(one) for one in (Candidate("lengths", False), Candidate("noting", False))}
+    write_fits(made, tmp_path, context, seed=77, learners=())
+    read = read_fits(tmp_path, fitter).predictors(context)
+    assert (kept.fits, again.fits) == (1, 2)
+    assert made[Candidate("noting", False)].told[2] >= 12  # rows that decide when it stops
+    assert read[Candidate("noting", False)] == made[Candidate("noting", False)]
+    for candidate, model in made.items():
+        assert np.allclose(read[candidate].logits(["a", "bb"]), model.logits(["a", "bb"]))
+
+
+def test_an_ensemble_is_kept_only_if_all_its_members_can_be(tmp_path):
+    """One with a member that cannot be written is fitted again as a whole; it was an error."""
+    words = TfidfPredictor(
+        ("a", "b"), TfidfVectors([Vocabulary("word", 1, 1, ("x",), np.ones(1))]), LinearHead(np.eye(1, 2), np.zeros(2))
+    )
+    assert can_save(EnsemblePredictor(("a", "b"), {"tfidf": words}))
+    mixed = EnsemblePredictor(("a", "b"), {"tfidf": words, "noting": Noted(("a", "b"), (0, 1))})
+    learner = Noting(lambda train, dev, *, seed: mixed)
+    fitter, context = Fitter.of({"tfidf": learner}, [], seed=1), SimpleNamespace(labels=("a", "b"), encoder=None)
+    write_fits({Candidate("tfidf", False): mixed}, tmp_path, context, seed=1, learners=())
+    assert read_fits(tmp_path, fitter).predictors(context) == {Candidate("tfidf", False): mixed} and learner.fits == 1
 
 
 def test_a_reference_from_outside_writes_the_drafts_of_a_run(toy_reference, tmp_path, tiny_cache):
@@ -294,14 +390,11 @@ def test_a_package_that_is_broken_is_named(tmp_path, monkeypatch, code, point, t
 
 def test_a_maker_that_is_not_there_is_named(tmp_path, monkeypatch):
     spec = ReferenceSpec("toy", "nowhere_at_all:make", "nothing")
-    REFERENCES.register(spec)
-    try:
-        with pytest.raises(ConfigError, match="'nowhere_at_all:make' cannot be imported"):
-            make_generator(make_task(tmp_path, reference="toy").config, ModelStore(tmp_path))
-        with pytest.raises(ConfigError, match="cannot be imported"):
-            load("json:no_such_thing")
-    finally:
-        REFERENCES.remove("toy")
+    register(monkeypatch, REFERENCES, spec)
+    with pytest.raises(ConfigError, match="'nowhere_at_all:make' cannot be imported"):
+        make_generator(make_task(tmp_path, reference="toy").config, ModelStore(tmp_path))
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        load("json:no_such_thing")
 
 
 def makers(spec):
@@ -349,7 +442,5 @@ def test_a_registry_keeps_its_order_and_refuses_a_name_twice():
     assert list(registry) == ["b", "a"] and registry["a"] is second and len(registry) == 2
     with pytest.raises(ConfigError, match="there already"):
         registry.register(LearnerSpec("a", "again", "json:loads", ""))
-    registry.remove("a")
-    assert "a" not in registry
-    with pytest.raises(ValueError, match="known are b"):
-        registry.known("a")
+    with pytest.raises(ValueError, match="known are b, a"):
+        registry.known("c")

@@ -6,6 +6,7 @@ import shutil
 import unicodedata
 from contextlib import closing
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -34,8 +35,9 @@ from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.text import clean
 from refsynth.kinds import SPANS, as_json, from_json
 from refsynth.kinds.spans import path_of, read_of, span_confidences, spans_right
-from refsynth.learning.candidates import Candidate
+from refsynth.learning.candidates import Candidate, Fitter
 from refsynth.learning.crf import OPTIONS, CrfLearner
+from refsynth.learning.fits import read_fits, write_fits
 from refsynth.learning.gate import _FoldValues, _whole
 from refsynth.learning.rows import Rows
 from refsynth.learning.tuning.finetune import FinetuneLearner
@@ -452,6 +454,17 @@ def test_a_crf_with_parts_that_do_not_fit_is_refused():
         CrfPredictor(LABELS, ("bias",), LinearHead(np.zeros((1, 5)), np.zeros(5)), np.zeros((4, 4)))
 
 
+def test_a_fitted_crf_is_read_back_and_not_fitted_again(tmp_path, monkeypatch):
+    rows = list(itertools.starmap(example, enumerate(texts(30, long=True))))
+    fitter, context = Fitter.of({"crf": CrfLearner(LABELS)}, rows, seed=1), SimpleNamespace(labels=LABELS, encoder=None)
+    made = fitter.fit(Candidate("crf", False))
+    write_fits({Candidate("crf", False): made}, tmp_path, context, seed=1, learners=())
+    monkeypatch.setattr(CrfLearner, "fit", None)
+    (read,) = read_fits(tmp_path, fitter).predictors(context).values()
+    for one, other in zip(read.logits([row.text for row in rows]), made.logits([row.text for row in rows]), strict=True):
+        assert np.allclose(one, other, atol=1e-4)
+
+
 def test_a_tag_that_no_row_has_is_never_said():
     rows = [row for row in itertools.starmap(example, enumerate(texts(30, long=True))) if "place" not in row.label]
     model = CrfLearner(LABELS).fit(rows, (), seed=0)
@@ -780,7 +793,7 @@ def test_the_console_takes_marks_as_feedback(finished_crf, tmp_path):
     if chromium is None:
         pytest.skip("Chromium is not installed")
     prepare({"record": str(tmp_path / "record.sqlite")})
-    guards = compose({"record": str(tmp_path / "record.sqlite"), "texts": True}, tmp_path)
+    guards = compose({"record": str(tmp_path / "record.sqlite"), "keep_texts": True}, tmp_path)
     with running(finished_crf.bundle, guards=guards) as server, sync_api.sync_playwright() as play:
         browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()

@@ -17,7 +17,7 @@ from refsynth.kinds.metrics import softmax
 from refsynth.learning.candidates import safe_for
 from refsynth.learning.gate import hold_out
 from refsynth.learning.rows import read_rows
-from refsynth.learning.selftrain import MARGIN, SelfTrainer, UnlabeledText, balanced, confidence, from_pool
+from refsynth.learning.selftrain import CLASS_MARGIN, SelfTrainer, UnlabeledText, balanced, confidence, from_pool
 from refsynth.models.store import ModelStore
 from refsynth.pipeline.flow import run
 from tests.support.jobs import job_of
@@ -48,7 +48,7 @@ def test_the_surest_of_each_class_are_taken_in_balance(rows, per_class):
     assert places == sorted(set(places))
     counts = [sum(classes[place] == k for place in places) for k in range(3)]
     able = [min(per_class, int(((classes == k) & (sure >= 0.6)).sum())) for k in range(3)]
-    assert max(counts) <= max(1, MARGIN * np.median(able)) and all(a <= b for a, b in zip(counts, able, strict=True))
+    assert max(counts) <= max(1, CLASS_MARGIN * np.median(able)) and all(a <= b for a, b in zip(counts, able, strict=True))
     for place in set(range(len(rows))) - set(places):  # whoever is left out is not surer than who is taken
         mine = [sure[other] for other in places if classes[other] == classes[place]]
         assert sure[place] < 0.6 or not mine or sure[place] <= min(mine)

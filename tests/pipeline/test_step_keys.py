@@ -31,7 +31,7 @@ from refsynth.synthesis.build import make_generator
 from refsynth.synthesis.draft_writer import DraftWriter
 from refsynth.synthesis.drafts import screen_drafts, write_drafts
 from refsynth.synthesis.reinforcement import supervised as imitating
-from refsynth.synthesis.reinforcement.judge import RowJudge
+from refsynth.synthesis.reinforcement.rewarder import Rewarder
 from tests.support.jobs import job_of
 from tests.support.openai_server import OpenAIServer
 from tests.support.pools import pool_task
@@ -419,7 +419,7 @@ def test_no_step_runs_code_that_is_not_in_its_key(tmp_path, masked_store, ran):
 def test_no_step_that_teaches_the_reference_does(tmp_path, tiny_cache, tiny_causal, ran, monkeypatch):
     monkeypatch.setattr(imitating, "EPOCHS", 1)
     monkeypatch.setattr(imitating, "TURN", 32)
-    monkeypatch.setattr(RowJudge, "__call__", by_length)
+    monkeypatch.setattr(Rewarder, "__call__", by_length)
     task = pool_task(
         tmp_path / "data",
         reference={"folder": str(tiny_causal)},

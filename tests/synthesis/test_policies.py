@@ -24,10 +24,10 @@ from refsynth.pipeline.flow import run
 from refsynth.pipeline.report import Paths
 from refsynth.pipeline.track import Tracked, points, track
 from refsynth.synthesis.reinforcement.bandit import Bandit, search
-from refsynth.synthesis.reinforcement.figures import Figures, Judgment, PromptedCompletion
-from refsynth.synthesis.reinforcement.judge import RowJudge
+from refsynth.synthesis.reinforcement.figures import Figures, Measured, PromptedCompletion
 from refsynth.synthesis.reinforcement.policies import RewardCurve
 from refsynth.synthesis.reinforcement.policy_task import Half, halves
+from refsynth.synthesis.reinforcement.rewarder import Rewarder
 from refsynth.synthesis.selection.influence import Points, gains
 from tests.support.rewards import REINFORCE, by_length
 from tests.support.runs import make_task
@@ -50,7 +50,7 @@ def rows_of(n, *, folds):
 
 
 def judge_of(rows):
-    return RowJudge(LABELS, ByWords(), rows.examples, rows.folds, "en", 60)
+    return Rewarder(LABELS, ByWords(), rows.examples, rows.folds, "en", 60)
 
 
 def answer(text, label, shown=()):
@@ -62,8 +62,8 @@ def test_halves_share_the_folds_out():
     parts = halves(rows)
     assert [set(part.folds) for part in parts] == [{0, 2}, {1, 3}]
     assert sorted(row.id for part in parts for row in part.rows) == sorted(row.id for row in rows.examples)
-    assert all(part.can_judge for part in parts)
-    assert not Half("first", rows.examples[:2], np.array([0, 1])).can_judge  # one label is left when a fold is out
+    assert all(part.can_reward for part in parts)
+    assert not Half("first", rows.examples[:2], np.array([0, 1])).can_reward  # one label is left when a fold is out
 
 
 def test_a_gain_is_that_on_the_folds_which_the_prompt_did_not_show():
@@ -103,7 +103,7 @@ def test_what_is_worth_nothing_is_faulty_and_company_changes_no_gain():
 
 def test_of_a_label_without_rows_nobody_says_that_a_text_is_faulty():
     rows = rows_of(8, folds=2)
-    said = RowJudge((*LABELS, "lost"), ByWords(), rows.examples, rows.folds, "en", 60)(
+    said = Rewarder((*LABELS, "lost"), ByWords(), rows.examples, rows.folds, "en", 60)(
         [answer("nobody knows where it is", "lost")]
     )
     assert not said.faulty[0] and np.isnan(said.gains[0])
@@ -131,12 +131,12 @@ def pulls(best, *, at_random=False, turns=12, folder):
         now[:] = [turn]
         return [[answer(str(int(arm)), "late") for _ in range(4)] for arm in arms]
 
-    def judge(written):
+    def measure(written):
         rng = np.random.default_rng(now)
         value = np.array([1.5 * (one.completion.text == str(best)) for one in written])
-        return Judgment(value + rng.normal(0, 0.5, len(written)), np.zeros(len(written), bool), 1.0)
+        return Measured(value + rng.normal(0, 0.5, len(written)), np.zeros(len(written), bool), 1.0)
 
-    figures = list(search(bandit, write, judge, folder, turns=turns, prompts=4, seed=1, at_random=at_random))
+    figures = list(search(bandit, write, measure, folder, turns=turns, prompts=4, seed=1, at_random=at_random))
     return bandit, np.concatenate(drawn) if drawn else np.zeros(0), figures
 
 
@@ -156,11 +156,11 @@ def test_each_text_counts_for_the_arm_that_wrote_it_although_a_chat_model_gives_
     bandit = Bandit(3)
     write = lambda arms, turn: [[answer(str(int(arm)), "late") for _ in range(given[int(arm)])] for arm in arms]  # noqa: E731
 
-    def judge(written):
+    def measure(written):
         value = np.array([float(one.completion.text) for one in written])
-        return Judgment(value, np.zeros(len(written), bool), 1.0)
+        return Measured(value, np.zeros(len(written), bool), 1.0)
 
-    (figures,) = search(bandit, write, judge, tmp_path, turns=1, prompts=12, seed=1, at_random=True)
+    (figures,) = search(bandit, write, measure, tmp_path, turns=1, prompts=12, seed=1, at_random=True)
     arms = Bandit(3).draw(12, seed=derive_seed(1, "arms", 0), at_random=True)
     sums, counts = bandit.state()
     expected = [given[arm] * int((arms == arm).sum()) for arm in range(3)]
@@ -222,7 +222,7 @@ def test_a_run_with_a_bandit(tmp_path, tiny_cache):
 
 @pytest.mark.slow
 def test_a_run_with_an_adapter(tmp_path, tiny_cache, tiny_causal, monkeypatch):
-    monkeypatch.setattr(RowJudge, "__call__", by_length)
+    monkeypatch.setattr(Rewarder, "__call__", by_length)
     task = make_task(
         tmp_path / "data",
         reference={"folder": str(tiny_causal)},

@@ -14,7 +14,7 @@ from refsynth.evaluation.leakage import leaked
 from refsynth.synthesis.selection import filter as quality
 from refsynth.synthesis.selection.diversity import coverage, diversity, self_bleu
 from refsynth.synthesis.selection.filter import screen
-from refsynth.synthesis.selection.reference_judge import ReferenceJudge, Shortlist, calibrated
+from refsynth.synthesis.selection.reference_classifier import ReferenceClassifier, Shortlist, calibrated
 from refsynth.synthesis.selection.sanity import LONG, REPETITIVE, SHORT, UNMARKED, form_check
 from refsynth.synthesis.selection.scorers import LikelihoodRatioScorer, agreement_of
 
@@ -249,16 +249,16 @@ class Counts:
         return np.array([[float(text.count(label)) for label in self.labels] for text in texts])
 
 
-def judge(generator, *, size=None, temperature=1.0):
+def classifier(generator, *, size=None, temperature=1.0):
     shortlist = None if size is None else Shortlist(Counts(), size)
-    return ReferenceJudge(generator, JUDGE_PROMPTS, Prompt("anything", ""), temperature=temperature, shortlist=shortlist)
+    return ReferenceClassifier(generator, JUDGE_PROMPTS, Prompt("anything", ""), temperature=temperature, shortlist=shortlist)
 
 
 def test_the_judge_takes_the_mean_over_texts_out():
     """Closed form: with one mention of each label over all texts, what is left is the mention less a third."""
     table = Table()
     texts = ["it is late", "the mug is broken, all of it", "lost"]
-    ours = judge(table, temperature=0.5)
+    ours = classifier(table, temperature=0.5)
     assert isinstance(ours, Predictor) and ours.labels == tuple(LIKES)
     ratios = ours.ratios(texts)
     np.testing.assert_allclose(ratios, np.eye(3) + list(LIKES.values()))
@@ -268,18 +268,18 @@ def test_the_judge_takes_the_mean_over_texts_out():
 
 def test_the_judge_asks_prompt_by_prompt_in_one_call():
     table = Table()
-    judge(table).ratios(["a", "b"])
+    classifier(table).ratios(["a", "b"])
     assert table.calls == [[(label, text) for label in ("", *LIKES) for text in ("a", "b")]]
 
 
 @given(st.lists(st.text(alphabet="abc ", max_size=3).map(lambda text: text + "late broken"), min_size=1, max_size=6))
 def test_a_shortlist_of_all_labels_is_none(texts):
-    np.testing.assert_array_equal(judge(Table(), size=3).logits(texts), judge(Table()).logits(texts))
+    np.testing.assert_array_equal(classifier(Table(), size=3).logits(texts), classifier(Table()).logits(texts))
 
 
 def test_a_shortlist_asks_about_its_labels_only_and_costs_so_much():
     table, texts = Table(), ["late late broken", "broken and lost lost", "late, lost"]
-    logits = judge(table, size=2).logits(texts)
+    logits = classifier(table, size=2).logits(texts)
     assert np.isneginf(logits).tolist() == [[False, False, True], [True, False, False], [False, True, False]]
     (pairs,) = table.calls
     assert len(pairs) == len(texts) * (2 + 1)
@@ -290,13 +290,15 @@ def test_a_shortlist_asks_about_its_labels_only_and_costs_so_much():
 
 def test_a_shortlist_of_other_labels_is_refused():
     with pytest.raises(InputError, match="lost"):
-        ReferenceJudge(Table(), {"late": Prompt("p", "late")}, Prompt("", ""), temperature=1, shortlist=Shortlist(Counts(), 1))
+        ReferenceClassifier(
+            Table(), {"late": Prompt("p", "late")}, Prompt("", ""), temperature=1, shortlist=Shortlist(Counts(), 1)
+        )
 
 
 def test_the_judge_of_nothing_and_of_a_text_without_tokens():
-    assert judge(Table()).logits([]).shape == (0, 3)
-    assert judge(Table(), size=1).logits([]).shape == (0, 3)
-    logits = judge(Table()).logits(["", "late", "lost"])
+    assert classifier(Table()).logits([]).shape == (0, 3)
+    assert classifier(Table(), size=1).logits([]).shape == (0, 3)
+    logits = classifier(Table()).logits(["", "late", "lost"])
     assert logits[0].tolist() == [0, 0, 0]
     np.testing.assert_allclose(logits[1:, 0], [0.5, -0.5])
 

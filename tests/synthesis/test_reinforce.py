@@ -14,7 +14,7 @@ from refsynth.synthesis.reinforcement.reward import CLIP, FAULT, Scale, advantag
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
-from refsynth.synthesis.reinforcement.figures import Judgment  # noqa: E402
+from refsynth.synthesis.reinforcement.figures import Measured  # noqa: E402
 from refsynth.synthesis.reinforcement.loop import _fresh, reinforce  # noqa: E402
 from refsynth.synthesis.reinforcement.policy import Policy, Rollout, _steps  # noqa: E402
 
@@ -200,7 +200,7 @@ class Parrot:
 
 def likes_five(written):
     right = np.array([one.completion.text == "w5" for one in written], float)
-    return Judgment(right, np.array([one.completion.text == "w9" for one in written]), 1.0)
+    return Measured(right, np.array([one.completion.text == "w9" for one in written]), 1.0)
 
 
 def learn(folder, out, *, turns, shuffled=False, rule=rloo, max_kl=5.0):
@@ -287,12 +287,12 @@ def test_a_turn_tells_how_far_it_went_by_texts_that_it_did_not_learn_from(folder
 
     policy, written = Watched(folder, learning_rate=1e-2, kl=0.0), []
 
-    def judge(texts):
+    def measure(texts):
         written.append([policy.rollout(one.prompt.text, one.completion.text) for one in texts])
         return likes_five(texts)
 
     ask = lambda turn: [Prompt("w1 w2 w3", "a")] * 4  # noqa: E731
-    figures = list(reinforce(policy, ask, Parrot, judge, tmp_path, turns=3, group_size=8, max_kl=5.0, seed=0))
+    figures = list(reinforce(policy, ask, Parrot, measure, tmp_path, turns=3, group_size=8, max_kl=5.0, seed=0))
     for texts, some, others in zip(written, learned, measured, strict=True):
         assert len(some) == len(others) == 16
         assert Counter(some) + Counter(others) == Counter(texts)

@@ -85,7 +85,7 @@ def _labels(manifest: Manifest) -> str:
 def _front_matter(manifest: Manifest) -> str:
     fields = {
         "library_name": "refsynth",
-        "pipeline_tag": (tag := "token-classification" if manifest.answers.spans else "text-classification"),
+        "pipeline_tag": (tag := "token-classification" if manifest.answers.words else "text-classification"),
         "tags": ["refsynth", tag, *(tier.kind for tier in manifest.tiers)],
         **({} if manifest.language == "auto" else {"language": manifest.language}),
     }
@@ -140,7 +140,7 @@ def _abstention(manifest: Manifest) -> str:
     calibration, first, rule = manifest.calibration, manifest.tiers[0], unsure_sentence(manifest)
     if not rule and not any(tier.calibration.threshold for tier in manifest.tiers):
         return "It always answers: no threshold was set."
-    together = "spans" if manifest.answers.spans else "labels" if manifest.answers.several else ""
+    together = "spans" if manifest.answers.words else "labels" if manifest.answers.several else ""
     confidence, model = f"probability of all its {together} together" if together else "top probability", "it"
     text = rule or f"It abstains where its {confidence} is below {calibration.threshold:.3f}."
     if rule and together:
@@ -160,7 +160,7 @@ def _abstention(manifest: Manifest) -> str:
 def _limits(manifest: Manifest) -> list[str]:
     instead = "none of them, or the nearest" if manifest.answers.several else "the nearest of them, or an abstention"
     limits = [f"It knows only these labels: a text about something else gets {instead}."]
-    if manifest.answers.spans:
+    if manifest.answers.words:
         limits = ["It knows only these labels, and finds whole words: spans do not overlap and do not end inside a word."]
     for tier in manifest.tiers:
         if tier.spec.carries:
@@ -181,7 +181,7 @@ def _reading(manifest: Manifest) -> str:
     longest, windows = manifest.last.max_tokens or 0, manifest.last.windows
     if windows == "head_tail":
         return f"reads the first and the last {longest // 2} tokens of a longer text and ignores those in between."
-    if windows == "mean" and manifest.answers.spans:
+    if windows == "mean" and manifest.answers.words:
         return f"reads long texts in up to {REACH} overlapping windows of {longest} tokens and ignores what comes after them."
     if windows == "mean":
         return (

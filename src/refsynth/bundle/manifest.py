@@ -151,7 +151,7 @@ class Manifest(Facts):
         for tier in self.tiers:
             if (tier.early is None) != (tier is self.last):
                 raise ValueError("each tier except the last needs the field 'early', and the last must not have it")
-            if tier.early and (tier.early.confidence == "answer") != (self.answers.several or self.answers.spans):
+            if tier.early and (tier.early.confidence == "answer") != (self.answers.several or self.answers.words):
                 raise ValueError(f"confidence '{tier.early.confidence}' of a tier does not fit task {self.task}")
             if tier.calibration.thresholds != self.calibration.thresholds:
                 raise ValueError("the tiers have different thresholds for labels")
@@ -169,7 +169,7 @@ class Manifest(Facts):
         if len(self.labels) < self.answers.least:
             raise ValueError(f"{len(self.labels)} labels, expected at least {self.answers.least} for task {self.task}")
         for tier in self.tiers:
-            if tier.spec.words != self.answers.spans:
+            if tier.spec.words != self.answers.words:
                 raise ValueError(f"a tier of kind {tier.kind} does not fit task {self.task}")
         return self
 
@@ -191,7 +191,7 @@ class Manifest(Facts):
     @property
     def width(self) -> int:
         """The number of columns of the logits: labels, or tags of words."""
-        return len(tag_names([label.name for label in self.labels])) if self.answers.spans else len(self.labels)
+        return len(tag_names([label.name for label in self.labels])) if self.answers.words else len(self.labels)
 
     @property
     def pairs(self) -> bool:

@@ -25,7 +25,7 @@ from refsynth.core.marks import places_in
 from refsynth.core.protocols import Additive
 from refsynth.core.spans import split_spans
 from refsynth.core.types import Array, Entity, FloatArray, IntArray, Prediction
-from refsynth.data.nothing import refuse_empty
+from refsynth.data.empty import refuse_empty
 from refsynth.data.text import clean
 from refsynth.kinds.metrics import LEAST
 
@@ -188,7 +188,7 @@ class Model:
         named = [kind.shown(answer, labels) for answer in answered.answers]
         parts = (answered.probabilities, answered.certainty, answered.unsure, tiers, answered.passed, answered.none)
         rows = zip(texts, named, *parts, strict=True)
-        if kind.spans:
+        if kind.words:
             return [self._span_prediction(*row[:6], degraded=shallow and bool(row[6])) for row in rows]
         return [
             Prediction(

@@ -18,6 +18,6 @@ def none_sentence(manifest: Manifest) -> str:
         return learned.sentence(rule) if learned else rule.sentence
     if manifest.answers.several:
         return "None of these: nothing is marked, since an answer here may be no label."
-    if manifest.answers.spans:
+    if manifest.answers.words:
         return "None of these: nothing is marked, since a text here may have no labeled words."
     return f"None of these: nothing is marked, since {manifest.none.why or UNKNOWN}."

@@ -10,7 +10,7 @@ from refsynth.core.errors import InputError
 from refsynth.core.pair import DIVIDER, split_pair
 from refsynth.core.types import Prediction
 from refsynth.core.value import missing
-from refsynth.data.nothing import EMPTY, nothing_in
+from refsynth.data.empty import EMPTY, missing_in
 
 
 class MlflowModel:
@@ -49,7 +49,7 @@ class MlflowModel:
             return EMPTY
         if not isinstance(text, str):
             return f"found {type(text).__name__}, expected a text"
-        if (why := nothing_in(text, pairs=pairs)) is not None or not pairs or split_pair(text) is not None:
+        if (why := missing_in(text, pairs=pairs)) is not None or not pairs or split_pair(text) is not None:
             return why
         return f"one text, expected two with {DIVIDER} between them"
 

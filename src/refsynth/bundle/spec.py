@@ -25,7 +25,8 @@ class TierSpec:
         title: its name for people.
         doc: a description.
         open: `module:name` of the function that returns a predictor for an `opening.Opening` and a variant, without torch.
-        pack: `module:name` of the function that returns a `packing.PackedTier` for a predictor and a folder, see `pack`.
+        pack: `module:name` of the function that returns a `packing.PackedTier` for a predictor and a folder, see `pack`. A run
+            keeps a fitted predictor in this form, so it must accept what `open` returns too.
         files: its files in addition to `HEAD` and `GOLDEN`.
         variants: its kinds of arithmetic in order of preference; the first that gives the golden outputs is used.
         words: whether it labels words instead of texts.
@@ -61,6 +62,9 @@ class TierSpec:
 _OPENING, _PACKING = "refsynth.bundle.opening", "refsynth.bundle.packing"
 _ONNX = ("int8.onnx", "safe.onnx", TOKENIZER, WEIGHTS)
 _NO_IDS = "there are no token ids"
+_WHY_WORDS = "it labels words, each the mean of its tokens, and a graph does not know where words end"
+_WHY_TFIDF = f"no ONNX operator splits texts into its n-grams of characters and words; {_NO_IDS}"
+_WHY_CRF = f"it reads features of words and chooses the best path of tags; {_NO_IDS}"
 
 TIERS: Registry[TierSpec] = Registry(
     "refsynth.tiers",
@@ -87,8 +91,8 @@ TIERS: Registry[TierSpec] = Registry(
             ("int8", "safe"),
             words=True,
             tokens=True,
-            no_graph=(why := "it labels words, each the mean of its tokens, and a graph does not know where words end"),
-            no_weights=why,
+            no_graph=_WHY_WORDS,
+            no_weights=_WHY_WORDS,
         ),
         TierSpec(
             "static",
@@ -111,8 +115,8 @@ TIERS: Registry[TierSpec] = Registry(
             near=True,
             small=True,
             carries="the words, pairs of words and pieces of words",
-            no_graph=(why := f"no ONNX operator splits texts into its n-grams of characters and words; {_NO_IDS}"),
-            no_weights=why,
+            no_graph=_WHY_TFIDF,
+            no_weights=_WHY_TFIDF,
         ),
         TierSpec(
             "crf",
@@ -124,8 +128,8 @@ TIERS: Registry[TierSpec] = Registry(
             words=True,
             small=True,
             carries="forms of the words",
-            no_graph=(why := f"it reads features of words and chooses the best path of tags; {_NO_IDS}"),
-            no_weights=why,
+            no_graph=_WHY_CRF,
+            no_weights=_WHY_CRF,
         ),
     ),
 )

@@ -82,7 +82,7 @@ def open_tier(files: Files, place: int, threads: int) -> Tier:
     """
     manifest, entry = files.manifest, files.manifest.tiers[place]
     try:
-        golden = parse_golden(files.read(entry.named(GOLDEN)), manifest.width, words=manifest.answers.spans)
+        golden = parse_golden(files.read(entry.named(GOLDEN)), manifest.width, words=manifest.answers.words)
         return _first_good(files, entry, golden, threads)
     except ModelError as error:
         raise BundleError(f"{files.folder}: {error}", remedy="export the bundle again") from error

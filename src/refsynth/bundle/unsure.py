@@ -13,4 +13,4 @@ def unsure_sentence(manifest: Manifest, threshold: float | None = None) -> str:
         return f"Unsure below a confidence of {threshold:.3f}, as asked for{instead}."
     if manifest.unsure is None or not alone:
         return ""
-    return manifest.unsure.sentence(own, right="just right" if manifest.answers.several or manifest.answers.spans else "right")
+    return manifest.unsure.sentence(own, right="just right" if manifest.answers.several or manifest.answers.words else "right")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from refsynth.bundle import Manifest, Model
-    from refsynth.data.judge import Spans
+    from refsynth.data.row_reader import Spans
     from refsynth.data.rows import BadRow, Reading, Row
     from refsynth.kinds import Kind
 
@@ -105,7 +105,7 @@ def evaluate(
     check_separator(separator)
     model = open_bundle(bundle, threads=threads)
     kind = model.manifest.answers
-    spans: Spans = "marked" if kind.spans else "none"
+    spans: Spans = "marked" if kind.words else "none"
     with open_file(
         model,
         file,
@@ -118,7 +118,7 @@ def evaluate(
         separator=separator if kind.several else None,
         spans=spans,
     ) as reading:
-        refuse_shared(Path(file), tuple(reading.heads), reading.taken, labeled=not kind.spans)
+        refuse_shared(Path(file), tuple(reading.heads), reading.taken, labeled=not kind.words)
         scored = score_rows(model, reading.rows, trained_on(bundle_of(bundle), model.manifest))
     if not len(scored.truth):
         raise _nothing_to_evaluate(file, reading, scored, model.labels)
@@ -158,7 +158,7 @@ def score_rows(model: Model, rows: Iterable[Row | BadRow], known: frozenset[byte
     unsure: list[Array] = [np.zeros(0, bool)]
     none: list[Array] = [np.zeros(0, bool)]
     truncated = unknown_none = 0
-    parts: list[Array] = [np.empty(0, object) if kind.spans else np.empty((0, len(labels)))]
+    parts: list[Array] = [np.empty(0, object) if kind.words else np.empty((0, len(labels)))]
     for chunk in chunks(rows):
         texts, others = [], []
         for row in chunk:
@@ -234,10 +234,10 @@ def _calibration(scored: Scored, kind: Kind) -> dict[str, float | None]:
     from refsynth.kinds.spans import span_confidences, spans_right
 
     truth, probabilities = scored.truth, scored.probabilities
-    bins = None if kind.several or kind.spans else metrics.reliability(truth, probabilities)
+    bins = None if kind.several or kind.words else metrics.reliability(truth, probabilities)
     if bins is None:
         truth, confidences = truth.ravel(), probabilities.ravel()
-        if kind.spans:
+        if kind.words:
             truth, confidences = spans_right(truth, scored.answers), span_confidences(probabilities, scored.answers)
         if not len(confidences):
             return dict.fromkeys(CALIBRATION)

@@ -48,8 +48,8 @@ def explained(model: Model, text: str, label: str | None, *, top: int) -> dict[s
     Raises:
         InputError: the model has no such label, the text has no words, or the model takes pairs and the text is not a pair.
     """
+    from refsynth.data.empty import missing_in
     from refsynth.data.labels import as_label
-    from refsynth.data.nothing import nothing_in
     from refsynth.service.http.explain import of_spans, of_terms, spans, strongest, without
 
     if model.manifest.pairs and split_pair(text) is None:
@@ -58,7 +58,7 @@ def explained(model: Model, text: str, label: str | None, *, top: int) -> dict[s
         if (known := model.manifest.known.find(as_label(label) or "")) is None:
             raise InputError(f"--label {label}: the model has no such label", remedy=nearest(label, model.labels) or "")
         label = known
-    if why := nothing_in(text, pairs=model.manifest.pairs):
+    if why := missing_in(text, pairs=model.manifest.pairs):
         raise InputError(f"the text: {why}", expected="a text with words")
     (answer,) = model.predict([text])
     label = label or answer.likeliest

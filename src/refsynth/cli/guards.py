@@ -39,14 +39,14 @@ class Protection(BaseModel):
     rate: Amount | None = None
     burst: Amount | None = None
     record: str | None = None
-    texts: bool = False
+    keep_texts: bool = False
     language: str = ""
     names: str | None = None
     traces: HttpUrl | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        if self.names is not None and not (self.texts and self.record):
+        if self.names is not None and not (self.keep_texts and self.record):
             raise ValueError("--redact-names works on stored texts: it needs --record and --keep-texts")
         return self
 
@@ -183,10 +183,10 @@ def _recorder(where: str, chosen: Protection) -> DatabaseRecorder:
     from refsynth.service.monitor.record import PredictionRecord
 
     names = None if chosen.names is None else NameFinder(chosen.names)
-    redactor = Redactor(language=chosen.language, names=names) if chosen.texts else None
+    redactor = Redactor(language=chosen.language, names=names) if chosen.keep_texts else None
     redact = None if redactor is None else redactor.redact
     return DatabaseRecorder(
-        PredictionRecord.open(where, redact=redact, tables="trust"), texts=chosen.texts, keyed=chosen.keys is not None
+        PredictionRecord.open(where, redact=redact, tables="trust"), texts=chosen.keep_texts, keyed=chosen.keys is not None
     )
 
 

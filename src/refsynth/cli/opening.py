@@ -18,7 +18,7 @@ from refsynth.core.sections import Columns
 
 if TYPE_CHECKING:
     from refsynth.bundle import Model
-    from refsynth.data.judge import Spans
+    from refsynth.data.row_reader import Spans
     from refsynth.data.rows import Reading
 
 Bundle = Annotated[Path, Argument(help="A run folder, or the folder `bundle` in it.")]

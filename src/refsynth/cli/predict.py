@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from refsynth.bundle import Model
     from refsynth.bundle.model import Answered
     from refsynth.core.types import IntArray, Prediction
-    from refsynth.data.judge import Spans
+    from refsynth.data.row_reader import Spans
     from refsynth.data.rows import BadRow, Reading, Row
 
 CHUNK = 256  # rows: enough to batch texts of similar length, few enough to answer soon
@@ -74,7 +74,7 @@ def predict(
     if target is not None:
         check_target(file, target)
     model = open_bundle(bundle, threads=threads, threshold=threshold)
-    spans: Spans = "ignored" if model.manifest.answers.spans else "none"
+    spans: Spans = "ignored" if model.manifest.answers.words else "none"
     tally = PredictionTally()
     with open_file(
         model, file, text=text_column, pair=pair_column, delimiter=delimiter, encoding=encoding, sheet=sheet, spans=spans
@@ -83,7 +83,7 @@ def predict(
             _stream(model, reading, tally)
         else:
             _write(model, reading, tally, file, target)
-            if tally.unsure and not model.manifest.answers.spans and (run := run_of(bundle)) is not None:
+            if tally.unsure and not model.manifest.answers.words and (run := run_of(bundle)) is not None:
                 out.print(f"label the unsure ones: {command('label', 'next', target, '--run', run)}", markup=False)
     if rule := unsure_sentence(model.manifest, threshold):
         err.print(rule, markup=False)
@@ -117,7 +117,7 @@ def _write(model: Model, reading: Reading, tally: PredictionTally, file: str, ta
     from refsynth.data.typed import typed
     from refsynth.data.write import write_table
 
-    names, listed = names_for(reading.heads, spans=model.manifest.answers.spans, none=model.tells_none), errors_file(target)
+    names, listed = names_for(reading.heads, spans=model.manifest.answers.words, none=model.tells_none), errors_file(target)
     columns = (*reading.heads, *names) if reading.fixed else None
     excel = reading.format == "excel" and target.suffix.lower() == ".xlsx"
     with keeping_errors() as errors, writing(target), counter("rows") as count:

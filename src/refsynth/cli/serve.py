@@ -13,28 +13,29 @@ from refsynth.cli.opening import Bundle, Threshold, bundle_of
 from refsynth.cli.screen import out
 from refsynth.core.errors import MissingError
 from refsynth.core.extras import check_installed
+from refsynth.service.http.settings import Settings, check_exposure, usual
 
 NO_SERVER = "check that it is running, and that --port or --state is the one it was started with"
 
 
 def serve(
     bundle: Bundle,
-    host: Annotated[str, Option(help="Address to listen on; other than loopback only with --keys or --open.")] = "127.0.0.1",
-    port: Annotated[int, Option(help="Port; 0 takes a free one.")] = 8080,
-    workers: Annotated[int, Option(help="Processes; each has the bundle in memory.")] = 1,
-    threads: Annotated[int, Option(help="Threads that compute in each process; 0 shares the cores.")] = 0,
-    deadline: Annotated[float, Option(help="Seconds to answer a request in, else 504.")] = 10.0,
-    queue_rows: Annotated[int, Option(help="Texts that may wait in a process, else 503.")] = 2048,
-    batch_rows: Annotated[int, Option(help="The most texts in a batch; 1 turns batching off.")] = 64,
-    batch_tokens: Annotated[int, Option(help="The most tokens in a batch, by estimate.")] = 1024,
-    requests: Annotated[int, Option(help="Concurrent requests in a process, else 503.")] = 1024,
-    key_requests: Annotated[int, Option(help="Concurrent requests of one key in a process, else 429.")] = 256,
-    body_bytes: Annotated[int, Option(help="The largest body, else 413.")] = 1 << 20,
-    texts: Annotated[int, Option(help="The most texts in a request, else 413.")] = 256,
-    characters: Annotated[int, Option(help="The longest text, else 413.")] = 20_000,
-    drain: Annotated[float, Option(help="Seconds to finish accepted requests after the signal to stop.")] = 30.0,
-    notice: Annotated[float, Option(help="Seconds to report `not ready` before connections are refused.")] = 0.0,
-    hang: Annotated[float, Option(help="Seconds after which a process that does not respond is replaced.")] = 4.0,
+    host: Annotated[str, Option(help="Address to listen on; other than loopback only with --keys or --open.")] = usual("host"),
+    port: Annotated[int, Option(help="Port; 0 takes a free one.")] = usual("port"),
+    workers: Annotated[int, Option(help="Processes; each has the bundle in memory.")] = usual("workers"),
+    threads: Annotated[int, Option(help="Threads that compute in each process; 0 shares the cores.")] = usual("threads"),
+    deadline: Annotated[float, Option(help="Seconds to answer a request in, else 504.")] = usual("deadline"),
+    queue_rows: Annotated[int, Option(help="Texts that may wait in a process, else 503.")] = usual("queue_rows"),
+    batch_rows: Annotated[int, Option(help="The most texts in a batch; 1 turns batching off.")] = usual("batch_rows"),
+    batch_tokens: Annotated[int, Option(help="The most tokens in a batch, by estimate.")] = usual("batch_tokens"),
+    requests: Annotated[int, Option(help="Concurrent requests in a process, else 503.")] = usual("requests"),
+    key_requests: Annotated[int, Option(help="Concurrent requests of one key in a process, else 429.")] = usual("key_requests"),
+    body_bytes: Annotated[int, Option(help="The largest body, else 413.")] = usual("body_bytes"),
+    texts: Annotated[int, Option(help="The most texts in a request, else 413.")] = usual("most_texts"),
+    characters: Annotated[int, Option(help="The longest text, else 413.")] = usual("characters"),
+    drain: Annotated[float, Option(help="Seconds to finish accepted requests after the signal to stop.")] = usual("drain"),
+    notice: Annotated[float, Option(help="Seconds to report `not ready` before connections are refused.")] = usual("notice"),
+    hang: Annotated[float, Option(help="Seconds after which a process that does not respond is replaced.")] = usual("hang"),
     state: Annotated[Path | None, Option(help="Folder for the server's files while it runs.")] = None,
     keys: Annotated[
         Path | None, Option(envvar="REFSYNTH_KEYS", help="Key file of `refsynth keys`; without it only this machine may call.")
@@ -50,7 +51,7 @@ def serve(
     redact_names: Annotated[str | None, Option(help="Redact names of persons too, by this spaCy pipeline or folder.")] = None,
     traces: Annotated[str | None, Option(help="Address that gets a span for each request, by OTLP over HTTP.")] = None,
     threshold: Threshold = None,
-    log_requests: Annotated[bool, Option(help="Log a line for each request, without texts.")] = True,
+    log_requests: Annotated[bool, Option(help="Log a line for each request, without texts.")] = usual("log_requests"),
 ) -> None:
     """Serve a bundle over HTTP.
 
@@ -62,13 +63,33 @@ def serve(
     check_installed("fastapi", "uvicorn", "httptools", "prometheus_client", "pybreaker", extra="serve")
     from refsynth.cli.guards import prepare
     from refsynth.service.http.logs import configure
-    from refsynth.service.http.settings import Settings, check_exposure
     from refsynth.service.http.supervisor import Supervisor
 
-    options = {name: value for name, value in locals().items() if name in Settings.model_fields}
-    settings = Settings.of(**{**options, "bundle": bundle_of(bundle).resolve(), "allow_host": tuple(allow_host or ())})
+    settings = Settings.of(
+        bundle=bundle_of(bundle).resolve(),
+        host=host,
+        allow_host=tuple(allow_host or ()),
+        port=port,
+        workers=workers,
+        threads=threads,
+        state=state,
+        deadline=deadline,
+        queue_rows=queue_rows,
+        batch_rows=batch_rows,
+        batch_tokens=batch_tokens,
+        requests=requests,
+        key_requests=key_requests,
+        body_bytes=body_bytes,
+        most_texts=texts,
+        characters=characters,
+        drain=drain,
+        notice=notice,
+        hang=hang,
+        log_requests=log_requests,
+        threshold=threshold,
+    )
     check_exposure(host, keyed=keys is not None, open_=open_, allowed=settings.allow_host)
-    guards = {"keys": keys and str(keys.resolve()), "rate": rate, "burst": burst, "record": record, "texts": keep_texts}
+    guards = {"keys": keys and str(keys.resolve()), "rate": rate, "burst": burst, "record": record, "keep_texts": keep_texts}
     guards |= {"names": redact_names, "traces": traces}
     prepare(guards)
     configure()
@@ -84,7 +105,7 @@ def serve(
 
 def reload(
     bundle: Annotated[Path | None, Argument(help="A bundle or run folder; default: that of the server's start.")] = None,
-    port: Annotated[int, Option(help="Port of the server.")] = 8080,
+    port: Annotated[int, Option(help="Port of the server.")] = usual("port"),
     state: Annotated[Path | None, Option(help="The server's --state, if it has one.")] = None,
     rollback: Annotated[bool, Option("--rollback", help="Go back to the bundle before the last reload.")] = False,
 ) -> None:

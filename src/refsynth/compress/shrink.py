@@ -23,6 +23,7 @@ from refsynth.bundle.store import Contents, TierContents, save
 from refsynth.compress.contract import Contract, ContractOutcome, ModelVariant, search
 from refsynth.compress.forms import FULL, RECIPES, Teacher, can_shrink, cut, shrink
 from refsynth.compress.keeping import Kept, kept_of
+from refsynth.core.errors import ConfigError
 from refsynth.core.files import read_json, size_of, write_json
 from refsynth.core.hashes import derive_seed, digest, folder_digest
 from refsynth.core.learners import LEARNERS
@@ -33,7 +34,7 @@ from refsynth.core.steps import STEPS
 from refsynth.core.types import Array, Draft, Example, kept
 from refsynth.kinds import Counts, as_json, from_json
 from refsynth.learning.artifact import load_predictors, save_predictors
-from refsynth.learning.candidates import Candidate
+from refsynth.learning.candidates import Candidate, small_of
 from refsynth.learning.final import Final
 from refsynth.learning.folds import Fold, fit_fold, folds_of
 from refsynth.learning.held import HeldOut
@@ -48,9 +49,6 @@ TIMED = 60
 
 WARM = 5
 """Texts that warm a form up before it is timed."""
-
-SIMPLE = tuple(name for name, spec in LEARNERS.items() if spec.small)
-"""Learners without an encoder: their models are small without change and compete with the forms of another."""
 
 
 class Shrunk(NamedTuple):
@@ -93,7 +91,11 @@ class Shrinker:
     _logits: dict[str, Array] = field(default_factory=dict)
 
     def run(self, contract: Contract) -> Shrunk:
-        """Return the form that ships; without a contract the candidate itself."""
+        """Return the form that ships; without a contract the candidate itself.
+
+        Raises:
+            ConfigError: there is a contract, and the shipped candidate is neither small nor can be made smaller.
+        """
         own = None if self.held is None else self.held.as_shipped(self.shipped)
         finished = self.final.predictors(self.job.context)
         if contract == Contract():
@@ -114,8 +116,8 @@ class Shrinker:
         return f"{contract}: {verdict} {outcome.shipped}{unknown}"
 
     def _names(self) -> tuple[str, ...]:
-        simple = tuple(name for name in SIMPLE if Candidate(name, self.shipped.drafts) in self.final.candidates)
-        if self.shipped.learner in SIMPLE:
+        simple = tuple(one.learner for one in small_of(LEARNERS, drafts=self.shipped.drafts) if one in self.final.candidates)
+        if LEARNERS[self.shipped.learner].small:
             return simple
         teacher = self._teacher(self.final.predictors(self.job.context)[self.shipped], ())
         return (*(tuple(RECIPES) if can_shrink(teacher) else (FULL,)), *simple, *self.alternatives)
@@ -126,7 +128,13 @@ class Shrinker:
 
     def _teacher(self, predictor: Predictor, rows: Sequence[Example]) -> Teacher:
         if not isinstance(predictor, (EncoderPredictor, TagPredictor)) or not isinstance(predictor.encoder, TransformerEncoder):
-            raise TypeError(f"a {type(predictor).__name__} cannot teach")
+            raise ConfigError(
+                f"contract: the learner '{self.shipped.learner}' won, and no smaller form can be made of its "
+                f"{type(predictor).__name__}",
+                expected="a head on a transformer (EncoderPredictor or TagPredictor on a TransformerEncoder), or a learner whose "
+                "LearnerSpec says that it is small",
+                remedy="take out contract, or this learner",
+            )
         return Teacher(predictor, predictor.encoder, rows, self.job.context.link)
 
     def _finish(self, name: str, finished: Mapping[Candidate, Predictor]) -> Predictor:
@@ -220,8 +228,8 @@ class Shrinker:
         job = self.job
         assert self.held is not None
         folds = list(folds_of(job.task, job.rows, self.drafts))
-        spans, shape = job.context.kind.spans, self.held.folds.shape
-        out: Array = np.empty(shape, object) if spans else np.empty((*shape, len(job.task.labels)))
+        words, shape = job.context.kind.words, self.held.folds.shape
+        out: Array = np.empty(shape, object) if words else np.empty((*shape, len(job.task.labels)))
         with job.watch.progress(f"form '{name}'", len(folds)) as progress:
             for done, fold in enumerate(folds):
                 for place, logits in zip(fold.places, self._fold(name, fold), strict=True):
@@ -264,7 +272,7 @@ def as_trained(name: str, shipped: Candidate) -> Candidate | None:
     """Return the candidate that ships unchanged as the form of that name; None for smaller forms of a model."""
     if name == FULL:
         return shipped
-    return next((Candidate(each, shipped.drafts) for each in SIMPLE if each == name), None)
+    return Candidate(name, shipped.drafts) if name in LEARNERS and LEARNERS[name].small else None
 
 
 def latencies(models: Mapping[str, Model], texts: Sequence[str]) -> dict[str, float]:

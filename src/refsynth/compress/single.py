@@ -26,7 +26,7 @@ def why_not(manifest: Manifest) -> str:
     """Return why a bundle cannot be a single graph from token ids; empty if it can."""
     if len(manifest.tiers) > 1:
         cascade = "uses several models in turn, the next only where the one before is unsure"
-        return f"it labels words, and {cascade}" if manifest.answers.spans else f"it {cascade}"
+        return f"it labels words, and {cascade}" if manifest.answers.words else f"it {cascade}"
     return manifest.last.spec.no_graph
 
 

@@ -19,9 +19,9 @@ from refsynth.bundle.model import Model, load
 from refsynth.bundle.packing import pack
 from refsynth.bundle.store import Contents, TierContents, save
 from refsynth.bundle.tiers import open_tier
+from refsynth.compress.answers import kept_in, write_answers
 from refsynth.compress.drawn import Answers, calibrated
 from refsynth.compress.keeping import Kept
-from refsynth.compress.likeness import kept_in, write_answers
 from refsynth.compress.static import fit_static, token_table, with_mixtures
 from refsynth.core.files import read_json, write_json
 from refsynth.core.hashes import derive_seed, digest
@@ -137,7 +137,7 @@ class StudentMaker:
         teacher = self._answers(held or split.dev)
         student = load(out / STUDENT).answer(held or split.dev).answers
         agreement, rival, loses = self._agreement(teacher, student), None, False
-        if not self.teacher.manifest.answers.spans:
+        if not self.teacher.manifest.answers.words:
             rivals = self._write(out / RIVAL, self._learner("tfidf", split.taught), split.dev)
             others = load(out / RIVAL).answer(held or split.dev).answers
             rival = self._agreement(teacher, others)
@@ -177,7 +177,7 @@ class StudentMaker:
 
     def _fitted(self, taught: Sequence[str]) -> Fast:
         kind = self.teacher.manifest.answers
-        if kind.spans:
+        if kind.words:
             crf: CrfPredictor = self._learner("crf", taught)
             return crf
         seed = derive_seed(self.job.task.config.seed, "static")
@@ -222,7 +222,7 @@ class StudentMaker:
 
     def _as_read(self, texts: list[str]) -> list[str]:
         """Return texts up to the last word that the teacher reads, since it labels no word after that."""
-        if not self.teacher.manifest.answers.spans:
+        if not self.teacher.manifest.answers.words:
             return texts
         read = self._tokenizer().words(texts)
         ends = (words_of(text)[max(row.words)][1] if row.words else 0 for text, row in zip(texts, read, strict=True))

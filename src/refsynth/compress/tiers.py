@@ -21,9 +21,9 @@ from refsynth.bundle.model import load
 from refsynth.bundle.packing import pack, pack_graphs
 from refsynth.bundle.spec import HEAD
 from refsynth.bundle.store import Contents, TierContents, figures_of, restate, save
+from refsynth.compress.answers import kept_in, write_answers
 from refsynth.compress.cascade import LEAST_SHARE, certify, least_texts
 from refsynth.compress.keeping import Kept
-from refsynth.compress.likeness import kept_in, write_answers
 from refsynth.compress.student import Student, StudentMaker
 from refsynth.core.hashes import digest
 from refsynth.core.intervals import share_of
@@ -117,8 +117,9 @@ def make_tiers(job: Job, final: Final, shipped: Candidate, main: Path, *, metric
         return Tiers(config.tiers, main, main, reason=f"{spec.title} is as fast as a student would be")
     need = least_texts(config.disagreement, config.delta)
     if config.tiers == "cascade" and len(job.pool.reserved) < need:
-        held = f"{len(job.pool.reserved):,} texts of data.pool are held out"
-        reason = f"{held}, and no threshold can be certified on fewer than {need:,}: give a pool of {2 * need:,} texts or more"
+        reserved_note = f"{len(job.pool.reserved):,} texts of data.pool are held out"
+        too_few = f"no threshold can be certified on fewer than {need:,}"
+        reason = f"{reserved_note}, and {too_few}: give a pool of {2 * need:,} texts or more"
         return Tiers(config.tiers, main, main, reason=reason)
     maker = _TierMaker(StudentMaker(job, final, shipped, main, teacher))
     student = maker.students.student()
@@ -147,7 +148,7 @@ class _TierMaker:
 
     def cascade(self, student: Student, config: CompressConfig, metrics: Sequence[Metric], facts: Facts) -> Tiers:
         """Return the student in front of its teacher if a threshold can be certified, else the teacher alone."""
-        main, held = self.students.main, len(self.students.job.pool.reserved)
+        main, reserved = self.students.main, len(self.students.job.pool.reserved)
         risk = {"alpha": config.disagreement, "delta": config.delta}
 
         def make(out: Path) -> None:
@@ -158,7 +159,7 @@ class _TierMaker:
         step = self._step(make, facts)
         if not (step / "bundle").exists():
             reason = (
-                f"no threshold keeps the disagreement at {config.disagreement:.1%} on {held:,} texts and "
+                f"no threshold keeps the disagreement at {config.disagreement:.1%} on {reserved:,} texts and "
                 f"lets the static tier answer {LEAST_SHARE:.0%} of them"
             )
             return Tiers("cascade", main, main, student=student, reason=reason)
@@ -206,7 +207,7 @@ class _TierMaker:
         students, head = self.students, load_file(self.students.main / HEAD)
         manifest, (predictor, calibration) = students.teacher.manifest, students.predictor()
         last = manifest.last
-        several = manifest.answers.several or manifest.answers.spans
+        several = manifest.answers.several or manifest.answers.words
         confidence: Confidence = "answer" if several else "odds"
         nothing = Certificate(**risk, n=1, answered=0, disagreed=0, profile=(0,) * PROFILE, assumptions=("not certified yet",))
         early = EarlyExit(threshold=1.0, confidence=confidence, certificate=nothing)

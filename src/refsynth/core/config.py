@@ -190,9 +190,9 @@ class RunConfig(Section):
             return
         if self.gate.folds < LEAST_FOLDS:
             raise ValueError(f"reinforce needs gate.folds of at least {LEAST_FOLDS}: two folds reward, two measure")
-        if limit := next((key for key in self.writer.limits if getattr(self.reference, key) is not None), None):
+        if limit := next((key for key in self.reference_spec.limits if getattr(self.reference, key) is not None), None):
             raise ValueError(f"reinforce does not count towards reference.{limit}; take that out and limit reinforce.iterations")
-        if self.reinforce.policy != "bandit" and not self.writer.training:
+        if self.reinforce.policy != "bandit" and not self.reference_spec.training:
             policy, able = self.reinforce.policy, _trainable()
             raise ValueError(f"reinforce.policy: {policy} needs a reference with weights here ({able}); use bandit")
 
@@ -208,7 +208,7 @@ class RunConfig(Section):
         asked = [f"pretrain.{name}" for name in ("encoder", "reference") if getattr(self.pretrain, name)]
         if asked and self.data.pool is None:
             raise ValueError(f"{asked[0]} learns from unlabeled texts, and there are none; name a file under data: pool")
-        if self.pretrain.reference and not self.writer.training:
+        if self.pretrain.reference and not self.reference_spec.training:
             raise ValueError(f"pretrain.reference trains the reference, whose weights must be here ({_trainable()})")
 
     def _check_learners(self) -> None:
@@ -231,10 +231,10 @@ class RunConfig(Section):
             raise ValueError("search: stacking would need a search in each of its folds; take stacking out")
 
     def _check_scoring(self) -> None:
-        if self.scoring and not self.writer.scores:
+        if self.scoring and not self.reference_spec.scores:
             able = ", ".join(spec.written for spec in REFERENCES.values() if spec.scores)
             raise ValueError(
-                f"{self.scoring[0]} asks the reference how likely texts are, which '{self.writer.name}' cannot tell; "
+                f"{self.scoring[0]} asks the reference how likely texts are, which '{self.reference_spec.name}' cannot tell; "
                 f"take it out, or name another reference: {able}"
             )
 
@@ -245,7 +245,7 @@ class RunConfig(Section):
         if self.kind.words and asked == "head_tail":
             raise ValueError("training.windows: head_tail leaves out words, and here words are labeled: write mean or cut")
         causal = next((name for name in self.learners if LEARNERS[name].reads == "reference"), None)
-        if causal and not self.writer.training:
+        if causal and not self.reference_spec.training:
             raise ValueError(f"learners: {causal} trains the reference, whose weights must be here ({_trainable()})")
 
     @property
@@ -254,7 +254,7 @@ class RunConfig(Section):
         return TASK_KINDS[self.task]
 
     @property
-    def writer(self) -> ReferenceSpec:
+    def reference_spec(self) -> ReferenceSpec:
         """The spec of the reference."""
         return spec_of(self.reference)
 

@@ -43,7 +43,7 @@ class Registry(Mapping[str, Spec], Generic[Spec]):
         self._found: dict[str, Spec] | None = None
 
     def register(self, spec: Spec) -> None:
-        """Add a spec for this process.
+        """Add a spec for this process, as from a notebook. What it names, `module:name`, must be importable.
 
         Raises:
             ConfigError: the name is taken.
@@ -51,10 +51,6 @@ class Registry(Mapping[str, Spec], Generic[Spec]):
         if spec.name in self._own:
             raise ConfigError(f"{self.group or self._kind.__name__}: '{spec.name}' is there already")
         self._own[spec.name] = spec
-
-    def remove(self, name: str) -> None:
-        """Take out a spec that was registered."""
-        del self._own[name]
 
     def __getitem__(self, name: str) -> Spec:
         return self._own[name] if name in self._own else self._others[name]

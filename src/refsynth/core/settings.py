@@ -51,7 +51,7 @@ def settings_of(config: RunConfig) -> dict[str, Any]:
 
 def _without_limits(config: RunConfig, reference: Any) -> Any:
     """Return the settings of the reference without its limits: answers fail at a limit, but do not change with it."""
-    limits = config.writer.limits
+    limits = config.reference_spec.limits
     return {key: value for key, value in reference.items() if key not in limits} if isinstance(reference, dict) else reference
 
 

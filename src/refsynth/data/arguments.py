@@ -9,9 +9,9 @@ import numpy as np
 
 from refsynth.core.errors import ArgumentError, counted
 from refsynth.core.types import Array, FloatArray
+from refsynth.data.empty import refuse_empty
 from refsynth.data.frame import column_of
 from refsynth.data.labels import as_label
-from refsynth.data.nothing import refuse_empty
 from refsynth.data.text import clean
 
 LEAST_LABELS = 2

@@ -19,8 +19,8 @@ from refsynth.data.account import RowPlace, SkippedRow, describe_skipped, descri
 from refsynth.data.columns import own_id
 from refsynth.data.formats import open_table
 from refsynth.data.joined import join_columns
-from refsynth.data.judge import Bad, Judge, Spans, row_error
 from refsynth.data.labels import describe_variants
+from refsynth.data.row_reader import Bad, RowReader, Spans, row_error
 from refsynth.data.source import WORKBOOKS
 from refsynth.data.table import Format, Table, TableRecord, sheet_row
 from refsynth.data.text import normalize
@@ -84,16 +84,16 @@ def read_examples(
     """
     with open_table(path, **how) as table:
         table = join_columns(table, columns)
-        judge = Judge(columns, labels, separator, spans, merge)
-        examples, skipped, places = _scan(path, table, judge, skip_bad=skip_bad)
+        reader = RowReader(columns, labels, separator, spans, merge)
+        examples, skipped, places = _scan(path, table, reader, skip_bad=skip_bad)
     rows = len(places)
     kept, repeated, conflicts = _resolve(examples)
     skipped = sorted((replace(row, place=places[row.row]) for row in (*skipped, *repeated)), key=lambda row: row.row)
-    counts = Counter(name for example in kept for name in dict.fromkeys(judge.names(example.label)))
+    counts = Counter(name for example in kept for name in dict.fromkeys(reader.names(example.label)))
     if len(counts) < least_labels:
-        raise _too_few(path, judge, rows, counts, skipped)
+        raise _too_few(path, reader, rows, counts, skipped)
     ordered = {label: counts[label] for label in labels}
-    notes = (*describe_skipped(skipped), *describe_thin(ordered), *judge.notes(), *table.notes)
+    notes = (*describe_skipped(skipped), *describe_thin(ordered), *reader.notes(), *table.notes)
     if not merge and (alike := describe_variants(labels)):
         notes = (*notes, alike)
     return LoadedRows(
@@ -103,21 +103,21 @@ def read_examples(
 
 
 def _scan(
-    path: Path, table: Table, judge: Judge, *, skip_bad: bool
+    path: Path, table: Table, reader: RowReader, *, skip_bad: bool
 ) -> tuple[list[Example], list[SkippedRow], dict[int, RowPlace]]:
     """Return the examples of an open table, the rows left out, and the place of every row by its number."""
     if table.columns is not None:
-        judge.check(path, table.columns, table.delimiter)
+        reader.check(path, table.columns, table.delimiter)
     examples: list[Example] = []
     skipped: list[SkippedRow] = []
     keys: set[str] = set()
     places: dict[int, RowPlace] = {}
     for record in table.records:
-        own = own_id(record.values, judge.columns) if isinstance(record, TableRecord) else None
+        own = own_id(record.values, reader.columns) if isinstance(record, TableRecord) else None
         places[record.row] = RowPlace(path.name, sheet_row(record), spell(own) or "")
         if isinstance(record, TableRecord) and table.columns is None:
             keys.update(record.values)
-        verdict = judge(record)
+        verdict = reader(record)
         if isinstance(verdict, Example):
             examples.append(verdict)
             continue
@@ -125,7 +125,7 @@ def _scan(
             raise row_error(path, record, verdict)
         skipped.append(SkippedRow(record.row, verdict.reason, verdict.detail))
     if keys:  # the keys of JSONL rows are known only after all rows were read
-        judge.check(path, sorted(keys), "")
+        reader.check(path, sorted(keys), "")
     return examples, skipped, places
 
 
@@ -157,20 +157,20 @@ def _number(example: Example) -> int:
     return int(example.id.removeprefix("row-"))
 
 
-def _too_few(path: Path, judge: Judge, rows: int, counts: Mapping[str, int], skipped: Sequence[SkippedRow]) -> DataError:
+def _too_few(path: Path, reader: RowReader, rows: int, counts: Mapping[str, int], skipped: Sequence[SkippedRow]) -> DataError:
     what = f"rows of one label only ('{next(iter(counts))}')" if counts else "no usable rows"
     if not rows:
         what = "no rows below the header" if path.suffix.lower() in (".csv", ".tsv", ".tab", *WORKBOOKS) else "no rows"
         return DataError(f"{path}: {what}", expected="labeled rows of at least two labels")
     dropped = "; ".join(describe_skipped(skipped))
     first = next((f"; row {row.row}: {row.detail}" for row in skipped if row.detail), "")
-    columns = judge.columns
+    columns = reader.columns
     source = f"text from column {' and '.join(columns.texts)}, label from column {columns.label}"
     remedy = "correct the rows, or name other columns (data.columns in task.yaml; --text-column and --label-column)"
     return DataError(
         f"{path}: {what}, of {rows} ({dropped or 'none dropped'}){first}",
         expected=f"labeled rows of at least two labels; {source}",
-        remedy="; ".join(part for part in (describe_variants(judge.labels), remedy) if part),
+        remedy="; ".join(part for part in (describe_variants(reader.labels), remedy) if part),
     )
 
 
@@ -183,4 +183,4 @@ def check_header(path: Path, *, columns: Columns, spans: Spans = "none", **how: 
     with open_table(path, plain=True, **how) as table:
         table = join_columns(table, columns)
         if table.columns is not None:
-            Judge(columns, (), None, spans).check(path, table.columns, table.delimiter)
+            RowReader(columns, (), None, spans).check(path, table.columns, table.delimiter)

@@ -17,8 +17,8 @@ from refsynth.core.sections import Columns, FileFormat, parts_of
 from refsynth.data.columns import check_columns, own_id
 from refsynth.data.formats import open_table, standard_input
 from refsynth.data.joined import join_columns
-from refsynth.data.judge import SHOWN, Spans, label_of, left_out, no_string, text_of
 from refsynth.data.labels import Known
+from refsynth.data.row_reader import SHOWN, Spans, label_of, left_out, no_string, text_of
 from refsynth.data.stream import NAME as STREAM
 from refsynth.data.table import Fault, Format, Table, TableRecord, distinct, sheet_row
 from refsynth.data.tagged import TOKENS, read_plain, read_tagged, text_key

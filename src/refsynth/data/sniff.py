@@ -19,8 +19,8 @@ from refsynth.core.value import spell
 from refsynth.data.columns import guess_id, guess_label, guess_text, named_label, named_text, yes_no_columns
 from refsynth.data.formats import open_table
 from refsynth.data.joined import join_columns
-from refsynth.data.judge import left_out
 from refsynth.data.offsets import Unit, UnitError
+from refsynth.data.row_reader import left_out
 from refsynth.data.table import Format, Table, TableRecord
 from refsynth.data.tagged import TAGS, TOKENS, columns_of_words, read_tagged
 from refsynth.data.tally import LabelTally

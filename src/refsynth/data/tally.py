@@ -9,8 +9,8 @@ from refsynth.core.labelset import NONE
 from refsynth.core.multilabel import SEPARATOR
 from refsynth.core.sections import Columns, parts_of
 from refsynth.data.joined import yes_of
-from refsynth.data.judge import left_out, no_label
 from refsynth.data.labels import as_label, listed
+from refsynth.data.row_reader import left_out, no_label
 from refsynth.data.table import TableRecord
 
 

@@ -28,8 +28,8 @@ from refsynth.core.run import RunFolder
 from refsynth.core.task import Task
 from refsynth.core.types import Array
 from refsynth.data.arguments import names_of, weights_of
+from refsynth.data.empty import refuse_empty
 from refsynth.data.frame import header_of
-from refsynth.data.nothing import refuse_empty
 from refsynth.estimators.rows import FitRows, RandomState, meanings_of, seed_of, tree_of, weighed
 from refsynth.evaluation.report import Report
 from refsynth.pipeline.flow import run

@@ -193,7 +193,7 @@ class _Crossing(NamedTuple):
             unsure[inside] = False if threshold is None else self.confidence[inside] < threshold.threshold
         right = kind.right(self.held.truth[rows], self.answers[rows]).astype(bool)
         kept = list(self.probabilities[rows])
-        return Crossed(rows, ragged(kept) if kind.spans else np.stack(kept), self.answers[rows], right, unsure[rows])
+        return Crossed(rows, ragged(kept) if kind.words else np.stack(kept), self.answers[rows], right, unsure[rows])
 
 
 def _choice(held: HeldOut, crossing: _Crossing, scaled: _Scaled, target: float) -> ThresholdChoice:

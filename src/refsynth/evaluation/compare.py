@@ -36,7 +36,7 @@ class Side:
     def measure(self) -> str:
         """The name of its score; for token classification, whether all spans of a row are right."""
         kind = KINDS[self.config.task]
-        return "exact match" if kind.spans else kind.measure
+        return "exact match" if kind.words else kind.measure
 
     def score(self, rows: Sequence[HeldRow]) -> Metric:
         """Return the mean score of some of its rows, with its interval."""

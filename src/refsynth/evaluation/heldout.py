@@ -47,7 +47,7 @@ def held_rows(
     answers = held.answers_of(logits)[0]
     confidence, unsure = _confidence(held, calibrated, logits[0], answers)
     right, scores = held.kind.right(held.truth, answers), held.kind.scores(held.truth, answers)
-    if held.kind.spans:
+    if held.kind.words:
         scores = right.astype(float)  # span F1 is not a mean over rows
     answered = [
         HeldRow(
@@ -83,7 +83,7 @@ def _confidence(held: HeldOut, calibrated: Calibrated, logits: Array, answers: A
 def _shown(held: HeldOut, example: Example, answer: Array, labels: Sequence[str]) -> str:
     """Return an answer for people: its labels, or the text with its spans marked."""
     shown = held.kind.shown(answer, labels)
-    return write_marks(example.text, places_in(example.text, split_spans(shown))) if held.kind.spans else shown
+    return write_marks(example.text, places_in(example.text, split_spans(shown))) if held.kind.words else shown
 
 
 def write_rows(path: Path, rows: Sequence[HeldRow] | None) -> None:

@@ -24,7 +24,7 @@ from refsynth.core.sections import DataConfig
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.types import Array, Draft, Example, IntArray, kept
-from refsynth.data.judge import Spans
+from refsynth.data.row_reader import Spans
 from refsynth.data.rows import BadRow, iter_rows
 from refsynth.data.text import near_groups
 from refsynth.evaluation.leakage import LEAKED, Shared, leaked, shared_rows
@@ -141,7 +141,7 @@ def evaluate_test(
         result = {
             "truth": as_json(kind.truth(truth, labels)),
             "predicted": predicted,
-            "probabilities": as_json(answered.probabilities if kind.spans else answered.probabilities.round(6)),
+            "probabilities": as_json(answered.probabilities if kind.words else answered.probabilities.round(6)),
             "unsure": answered.unsure.tolist(),
             "leaked": _leaks(final.drafts, studied, texts),
             "unusable": unusable,
@@ -189,7 +189,7 @@ class _Measurable(NamedTuple):
 
 def _read(path: Path, data: DataConfig, kind: Kind, labels: Sequence[str]) -> _Measurable:
     texts, truth, numbers, unusable = [], [], [], defaultdict[str, list[int]](list)
-    spans: Spans = "marked" if kind.spans else "none"
+    spans: Spans = "marked" if kind.words else "none"
     rows = iter_rows(
         path, columns=data.columns, **data.written, separator=data.separator, spans=spans, labels=labels, merge=data.merge
     )

@@ -51,13 +51,13 @@ class Kind(Protocol):
 
     Attributes:
         several: whether a row may have several labels.
-        spans: whether labels belong to words.
+        words: whether labels belong to words.
         measure: the name of the mean of `scores` over rows, which the gate compares.
         least: the fewest labels that a task may have.
     """
 
     several: bool
-    spans: bool
+    words: bool
     measure: str
     least: int
 

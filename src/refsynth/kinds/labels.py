@@ -21,7 +21,7 @@ FEW_POSITIVES = 4
 class _RowLabels:
     """What kinds share that label whole rows."""
 
-    spans = False
+    words = False
     least = 2
 
     def group(self, label: str) -> str:

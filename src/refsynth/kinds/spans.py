@@ -29,7 +29,7 @@ class Spans:
     """Any number of spans for each text."""
 
     several = False
-    spans = True
+    words = True
     measure = "span F1"
     least = 1
 

@@ -81,7 +81,7 @@ def answer(job: Job, drafts: Sequence[Draft], *, asked: int, labels: int, more: 
         InputError: there are too few rows or drafts for a curve, or words have labels.
     """
     rows = job.rows
-    if rows.kind.spans:
+    if rows.kind.words:
         raise InputError(
             "task: tokens: learning curves are known for labels of whole texts only",
             remedy="compare runs, one with half of the rows, and one without drafts (synthesis: {drafts: 0})",

@@ -120,7 +120,7 @@ def ask_next(
     if not bundle.is_dir():
         raise InputError(f"{job.folder.path}: the run is not finished", remedy=command_of(job.folder.path))
     check_forms(file)
-    if job.rows.kind.spans:
+    if job.rows.kind.words:
         raise InputError(
             "task: tokens: which texts to label next is known for labels of whole texts only",
             remedy=f"label texts of your choice, and add them in a JSONL file named as data.more in task.yaml: {MARKED_ROW}",

@@ -1,32 +1,69 @@
-"""Predictions of the models of a fold: logits of its rows, how similar the rows are to the others, and the texts of no label."""
+"""Predictions of the models of a fold, and their record on disk: for its rows, and for texts of no label."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple, Self
 
 import numpy as np
 
-from refsynth.core.files import write_json
+from refsynth.core.files import read_json, write_json
 from refsynth.core.protocols import Predictor
 from refsynth.core.types import Array, FloatArray, IntArray
-from refsynth.kinds import as_json
-from refsynth.learning.candidates import Candidate, Fitted
+from refsynth.kinds import as_json, from_json
+from refsynth.learning.candidates import Candidate
 from refsynth.learning.folds import Fold
 from refsynth.learning.outside import Outside
 from refsynth.models.int8 import int8_logits_of
 from refsynth.models.nearness import against, near_of
 from refsynth.models.predict import logits_of
 
-ROWS = ("logits", "int8", "near")
-"""Fields of `HeldOut` with values for rows."""
+RECORD = "fold.json"
 
-OF_TEXTS = ("texts", "alone")
-"""Fields of `HeldOutside` with values for texts."""
+Values = Mapping[Candidate, Array]
+"""One array for each candidate."""
 
-OUTSIDE = ("rows", *OF_TEXTS)
-"""Fields of `HeldOutside` with predictions, in their order."""
+
+@dataclass(frozen=True)
+class FoldRecord:
+    """What the models of a fold say, by candidate, of its N rows and of the M texts of no label that are held out with it.
+
+    "Less" is a similarity less the part that counts against it: the similarity to the other texts of no label.
+
+    Attributes:
+        logits: of the rows [N, ...].
+        int8: of the rows, by candidates with an encoder in int8.
+        rows_near: how similar each row is to the training rows of its nearest label [N].
+        rows_less: the same, less.
+        texts_near: how similar each text is to the training rows of its nearest label [M].
+        texts_less: the same, less.
+    """
+
+    logits: Values
+    int8: Values
+    rows_near: Values
+    rows_less: Values
+    texts_near: Values
+    texts_less: Values
+
+    def write(self, folder: Path) -> None:
+        """Write the record into the folder of a step."""
+        record = {part.name: getattr(self, part.name) for part in fields(self)}
+        content = {name: {str(one): as_json(array) for one, array in values.items()} for name, values in record.items()}
+        write_json(folder / RECORD, content)
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """Return what `write` wrote."""
+        content = read_json(folder / RECORD)
+        return cls(
+            **{
+                name: {Candidate.named(one): from_json(array) for one, array in values.items()}
+                for name, values in content.items()
+            }
+        )
 
 
 class OutsideTexts(NamedTuple):
@@ -43,38 +80,38 @@ class OutsideTexts(NamedTuple):
         return cls([text for place, text in texts if place in held], [text for place, text in texts if place not in held])
 
 
-def ask(fit: Callable[[], Fitted], fold: Fold, beside: OutsideTexts, out: Path, *, one: bool) -> None:
-    """Write the predictions of a fold's models for its rows, and for the texts of no label that are held out with it.
+def ask(predictors: Mapping[Candidate, Predictor], fold: Fold, beside: OutsideTexts, *, nearness: bool) -> FoldRecord:
+    """Return what a fold's models say of its rows, and of the texts of no label that are held out with it.
 
     Args:
-        fit: fits the candidates to the fold's training rows.
+        predictors: the candidates, fitted to the fold's training rows.
         fold: the fold.
         beside: the texts of no label.
-        out: the folder for the files: one for each of `ROWS` and `OUTSIDE`.
-        one: whether a row has one label; then a file has the similarity of each text to the rows of its nearest label, without
-            ("near") and with ("rows") the part that counts against it, its similarity to the known texts of no label.
+        nearness: whether to measure how similar texts are to rows; that needs one label for each row.
     """
-    predictors = fit().predictors
-    near = {name: head for name, predictor in predictors.items() if one and (head := near_of(predictor, fold.train))}
-    reduced = {name: against(head, beside.known) for name, head in near.items()} if beside.held or beside.known else {}
-    heads: list[tuple[str, Mapping[Candidate, Predictor]]] = [("logits", predictors), ("near", near), ("rows", reduced)]
+    near = {name: head for name, predictor in predictors.items() if nearness and (head := near_of(predictor, fold.train))}
+    less = {name: against(head, beside.known) for name, head in near.items()} if beside.held or beside.known else {}
+    heads: list[tuple[str, Mapping[Candidate, Predictor]]] = [("logits", predictors), ("near", near), ("less", less)]
     models = {(name, head): model for head, by_name in heads for name, model in by_name.items()}
     exact, rounded = logits_of(models, fold.texts), int8_logits_of(models, fold.texts)  # a shared encoder reads the texts once
-    _write(out / "logits.json", {name: logits for (name, head), logits in exact.items() if head == "logits"})
-    _write(out / "int8.json", {name: logits for (name, head), logits in rounded.items() if head == "logits"})
-    _write_highest(out, exact | rounded, {"near": "near", "rows": "rows"})
-    similar = {key: model for key, model in models.items() if key[1] != "logits" and reduced}
-    values: dict[tuple[Candidate, str], FloatArray] = {key: np.zeros((0, 1)) for key in similar}
+    similar = {key: model for key, model in models.items() if key[1] != "logits" and less}
+    of_texts: dict[tuple[Candidate, str], FloatArray] = {key: np.zeros((0, 1)) for key in similar}
     if beside.held:
-        values = logits_of(similar, beside.held) | int8_logits_of(similar, beside.held)
-    _write_highest(out, values, {"texts": "rows", "alone": "near"})
+        of_texts = logits_of(similar, beside.held) | int8_logits_of(similar, beside.held)
+    return FoldRecord(
+        logits=_of_head(exact, "logits"),
+        int8=_of_head(rounded, "logits"),
+        rows_near=_highest(exact | rounded, "near"),
+        rows_less=_highest(exact | rounded, "less"),
+        texts_near=_highest(of_texts, "near"),
+        texts_less=_highest(of_texts, "less"),
+    )
 
 
-def _write_highest(out: Path, values: Mapping[tuple[Candidate, str], Array], files: Mapping[str, str]) -> None:
-    """Write the highest value for each text [N], in a file for each head that is named."""
-    for file, of_head in files.items():
-        _write(out / f"{file}.json", {name: array.max(1) for (name, head), array in values.items() if head == of_head})
+def _of_head(values: Mapping[tuple[Candidate, str], Array], head: str) -> dict[Candidate, Array]:
+    return {name: array for (name, of), array in values.items() if of == head}
 
 
-def _write(path: Path, values: Mapping[Candidate, Array]) -> None:
-    write_json(path, {str(candidate): as_json(array) for candidate, array in values.items()})
+def _highest(values: Mapping[tuple[Candidate, str], Array], head: str) -> dict[Candidate, Array]:
+    """Return the highest value of a head for each text [N]."""
+    return {name: array.max(1) for name, array in _of_head(values, head).items()}

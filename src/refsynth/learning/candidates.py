@@ -114,14 +114,14 @@ def candidates_of(learners: Iterable[LearnerName], drafts: Sequence[Draft]) -> t
 
 
 def small_of(learners: Iterable[LearnerName], *, drafts: bool) -> list[Candidate]:
-    """Return the candidates that are small already, so that they can be a tier beside the forms of another."""
+    """Return the candidates that are small already, so that they compete with the smaller forms of another."""
     return [Candidate(name, drafts) for name in learners if LEARNERS[name].small]
 
 
 def fit_candidates(fitter: Fitter, drafts: Sequence[Draft], choose: Choose) -> Fitted:
     """Fit every learner to the real rows, and again with the drafts that the judge, the most preferred of them, selects.
 
-    The drafts are screened, and must not depend on the rows to predict.
+    `drafts`: already screened, and independent of the rows to predict.
     """
     fitted = {candidate: fitter.fit(candidate) for candidate in candidates_of(fitter.learners, ())}
     chosen = choose(fitted[fitter.judge], fitter.real, drafts)

@@ -67,4 +67,4 @@ def fit_final(
 
     extra = {"candidates": [str(candidate) for candidate in unfitted], **fitting_key(job)}
     done = job.folder.step(STEPS[step], make, config=settings_of(job.task.config), extra=extra)
-    return Final(tuple(candidates), judge, read_fits(done, fitter.real, selected.drafts))
+    return Final(tuple(candidates), judge, read_fits(done, fitter, selected.drafts))

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from refsynth.core.files import read_json, write_json
 from refsynth.core.protocols import Learner, Predictor
-from refsynth.core.types import Draft, Example, kept
+from refsynth.core.types import Draft, Example
 from refsynth.learning.artifact import can_save, load_predictors, save_predictors
-from refsynth.learning.candidates import Candidate
+from refsynth.learning.candidates import Candidate, Fitter
 from refsynth.learning.context import LearnerContext
 from refsynth.learning.ensemble import RememberedLearner
-from refsynth.learning.makers import make_learner, prompt
+from refsynth.learning.makers import prompt
 from refsynth.learning.prompting.classify import PromptPredictor
 from refsynth.learning.search import SearchedLearner, SearchResult
 
@@ -22,25 +22,26 @@ FACTS, PROMPT = "facts.json", "prompt.json"
 
 @dataclass(frozen=True)
 class Fits:
-    """Fitted candidates in the folder of a step, the real rows and drafts that they were fitted to, and their search results."""
+    """Fitted candidates in the folder of a step, the fitter and drafts that they were fitted with, and their search results."""
 
     folder: Path
     candidates: tuple[Candidate, ...]
     found: tuple[SearchResult, ...]
-    real: tuple[Example, ...]
+    fitter: Fitter
     drafts: tuple[Draft, ...] = ()
 
+    @property
+    def real(self) -> tuple[Example, ...]:
+        """The real rows that they were fitted to."""
+        return tuple(self.fitter.real)
+
     def predictors(self, context: LearnerContext) -> dict[Candidate, Predictor]:
-        """Read the fitted candidates. Those that cannot be saved, such as a CRF, are fitted again, which takes little time."""
+        """Read the fitted candidates. Those that cannot be saved are fitted again, with the same rows, settings and seed."""
         loaded = load_predictors(self.folder, context.labels, base=context.encoder)
         if (kept_prompt := self.folder / PROMPT).exists():
             record = read_json(kept_prompt)
             loaded["prompt"] = prompt(context).recalled(record["predictor"], self.real, seed=record["seed"])
-        return {candidate: loaded.get(str(candidate)) or self._refit(candidate, context) for candidate in self.candidates}
-
-    def _refit(self, candidate: Candidate, context: LearnerContext) -> Predictor:
-        rows = [*self.real, *(kept(self.drafts) if candidate.drafts else ())]
-        return make_learner(candidate.learner, context).fit(rows, (), seed=0)
+        return {candidate: loaded.get(str(candidate)) or self.fitter.fit(candidate, self.drafts) for candidate in self.candidates}
 
 
 def write_fits(
@@ -57,8 +58,14 @@ def write_fits(
     write_json(out / FACTS, {"candidates": list(predictors), "found": found})
 
 
-def read_fits(folder: Path, real: Sequence[Example], drafts: Sequence[Draft] = ()) -> Fits:
-    """Return what `write_fits` wrote; `Fits.predictors` reads the models."""
+def read_fits(folder: Path, fitter: Fitter, drafts: Sequence[Draft] = ()) -> Fits:
+    """Return what `write_fits` wrote; `Fits.predictors` reads the models.
+
+    Args:
+        folder: the folder of the step.
+        fitter: what fitted them.
+        drafts: the drafts that they were fitted to.
+    """
     facts = read_json(folder / FACTS)
     candidates = tuple(Candidate(*pair) for pair in facts["candidates"])
-    return Fits(folder, candidates, tuple(SearchResult(**record) for record in facts["found"]), tuple(real), tuple(drafts))
+    return Fits(folder, candidates, tuple(SearchResult(**record) for record in facts["found"]), fitter, tuple(drafts))

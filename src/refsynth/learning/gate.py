@@ -6,24 +6,22 @@ rows, and the judge that selects drafts is fitted without it. Each fold is a ste
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from refsynth.core.files import read_json
 from refsynth.core.forecast import gate_forecast
 from refsynth.core.learners import LEARNERS, LearnerName
 from refsynth.core.settings import settings_of
 from refsynth.core.signflip import sign_flip
 from refsynth.core.steps import STEPS
 from refsynth.core.types import Array, Draft, IntArray, Metric, kept
-from refsynth.kinds import from_json
-from refsynth.learning.asking import OF_TEXTS, OUTSIDE, ROWS, OutsideTexts, ask
+from refsynth.learning.asking import FoldRecord, OutsideTexts, Values, ask
 from refsynth.learning.candidates import Candidate, ranked
-from refsynth.learning.folds import deals_of, fit_fold, folds_of
+from refsynth.learning.folds import Fold, deals_of, fit_fold, folds_of
 from refsynth.learning.held import HeldOut, HeldOutside
 from refsynth.learning.job import Job, choosing_key, drafts_key, fitting_key
 from refsynth.learning.selftrain import Choose
@@ -79,36 +77,77 @@ class Decision:
 def hold_out(job: Job, drafts: Sequence[Draft], choose: Choose) -> HeldOut | None:
     """Return the predictions of every candidate for every real row when its fold is held out; None if too few rows can be.
 
-    The drafts are screened. Each fold becomes a step in the job's folder.
+    Args:
+        job: the run; each fold becomes a step in its folder.
+        drafts: already screened.
+        choose: chooses among them.
     """
-    task, rows, config = job.task, job.rows, job.task.config
+    task, rows, outside = job.task, job.rows, job.outside
     if not rows.measurable:
         return None
-    dealt, outside = deals_of(task, rows), job.outside
-    text_folds = outside.dealt(dealt, seed=config.seed)
-    one = config.kind.labels == "one" and not config.kind.pair
-    parts: dict[str, list[_FoldValues]] = {name: [] for name in (*ROWS, *OUTSIDE)}
+    dealt = deals_of(task, rows)
+    text_folds = outside.dealt(dealt, seed=task.config.seed)
+    asked = _ask_folds(job, drafts, choose, text_folds)
+
+    def of_rows(part: Callable[[FoldRecord], Values]) -> dict[Candidate, Array]:
+        return _whole([_FoldValues(one.repeat, one.rows, part(one.record)) for one in asked], dealt.shape)
+
+    def of_texts(part: Callable[[FoldRecord], Values]) -> dict[Candidate, Array]:
+        return _whole([_FoldValues(one.repeat, one.texts, part(one.record)) for one in asked], text_folds.shape)
+
+    held_outside = HeldOutside(
+        folds=text_folds,
+        groups=np.array(outside.groups, int),
+        rows=of_rows(lambda record: record.rows_less),
+        texts=of_texts(lambda record: record.texts_less),
+        alone=of_texts(lambda record: record.texts_near),
+    )
+    return replace(
+        HeldOut.of(rows, task.labels, dealt),
+        logits=of_rows(lambda record: record.logits),
+        int8=of_rows(lambda record: record.int8),
+        near=of_rows(lambda record: record.rows_near),
+        outside=held_outside if outside.texts else None,
+    )
+
+
+class _AskedFold(NamedTuple):
+    """The record of a fold, and the places of its rows and texts."""
+
+    repeat: int
+    rows: IntArray
+    texts: IntArray
+    record: FoldRecord
+
+
+def _ask_folds(job: Job, drafts: Sequence[Draft], choose: Choose, text_folds: IntArray) -> list[_AskedFold]:
+    """Return the records of all folds, given the fold of each text of no label [R, M]."""
+    config = job.task.config
     folds = config.gate.repeats * config.gate.folds
     models = 2 if kept(drafts) else 1  # the judge's learner, and again with drafts
     if forecast := gate_forecast(job.folder, folds, models=models):
         job.watch.forecast(forecast)
+    asked = []
     with job.watch.progress("gate", folds) as progress:
-        for done, fold in enumerate(folds_of(task, rows, drafts)):
+        for done, fold in enumerate(folds_of(job.task, job.rows, drafts)):
             texts = np.flatnonzero(text_folds[fold.repeat] == fold.number)
-            fit = partial(fit_fold, fold, task, rows, job.learners, choose)
-            make = partial(ask, fit, fold, OutsideTexts.of(outside, texts), one=one)
-            extra = {**fitting_key(job), **choosing_key(job), "drafts": drafts_key(fold.drafts), "none": outside.key}
-            name = f"gate-{fold.repeat}-{fold.number}"
-            step = job.folder.step(STEPS["gate"], make, config=settings_of(config), name=name, extra=extra)
-            for field, by_fold in parts.items():
-                values = {Candidate.named(name): from_json(value) for name, value in read_json(step / f"{field}.json").items()}
-                by_fold.append(_FoldValues(fold.repeat, texts if field in OF_TEXTS else fold.places, values))
+            asked.append(_AskedFold(fold.repeat, fold.places, texts, _ask_fold(job, fold, choose, texts)))
             progress(done + 1)
-    held = HeldOut.of(rows, task.labels, dealt)
-    whole = {field: _whole(by_fold, (text_folds if field in OF_TEXTS else dealt).shape) for field, by_fold in parts.items()}
-    held_outside = HeldOutside(text_folds, np.array(outside.groups, int), *(whole[field] for field in OUTSIDE))
-    logits, int8, near = (whole[field] for field in ROWS)
-    return replace(held, logits=logits, int8=int8, near=near, outside=held_outside if outside.texts else None)
+    return asked
+
+
+def _ask_fold(job: Job, fold: Fold, choose: Choose, texts: IntArray) -> FoldRecord:
+    """Return the record of a fold, from the step cache if it is there."""
+    kind = job.task.config.kind
+    nearness = kind.labels == "one" and not kind.pair
+
+    def make(out: Path) -> None:
+        fitted = fit_fold(fold, job.task, job.rows, job.learners, choose)
+        ask(fitted.predictors, fold, OutsideTexts.of(job.outside, texts), nearness=nearness).write(out)
+
+    extra = {**fitting_key(job), **choosing_key(job), "drafts": drafts_key(fold.drafts), "none": job.outside.key}
+    name = f"gate-{fold.repeat}-{fold.number}"
+    return FoldRecord.read(job.folder.step(STEPS["gate"], make, config=settings_of(job.task.config), name=name, extra=extra))
 
 
 class _FoldValues(NamedTuple):
@@ -116,7 +155,7 @@ class _FoldValues(NamedTuple):
 
     repeat: int
     places: IntArray
-    values: Mapping[Candidate, Array]
+    values: Values
 
 
 def _whole(parts: Sequence[_FoldValues], shape: tuple[int, ...]) -> dict[Candidate, Array]:

@@ -65,7 +65,7 @@ def fit_judge(job: Job) -> Fits:
         write_fits(judge, out, job.context, seed=fitter.seed, learners=[job.learners[fitter.judge.learner]])
 
     done = job.folder.step(STEPS["judge"], make, config=settings_of(job.task.config), extra=fitting_key(job))
-    return read_fits(done, fitter.real)
+    return read_fits(done, fitter)
 
 
 def select(job: Job, judge: Fits, drafts: Sequence[Draft], choose: Choose) -> Selected:

@@ -132,7 +132,7 @@ def _tuned(context: LearnerContext, *, method: MethodName) -> Learner:
         robust=Robust(training.label_smoothing, training.mixup, training.adversarial, training.rdrop),
         checkpointing=training.gradient_checkpointing,
         checkpoints=context.checkpoints,
-        link="tags" if context.kind.spans else context.link,
+        link="tags" if context.kind.words else context.link,
     )
 
 

@@ -15,7 +15,7 @@ from refsynth.core.sections import ContractConfig
 from refsynth.core.settings import settings_of
 from refsynth.core.steps import STEPS
 from refsynth.core.task import Task
-from refsynth.data.judge import Spans
+from refsynth.data.row_reader import Spans
 from refsynth.data.rows import Row, iter_rows, readable
 from refsynth.data.text import normalize
 from refsynth.learning.outside import NOTHING, Outside
@@ -86,7 +86,7 @@ def read_pool(task: Task, rows: Rows, folder: RunFolder, outside: Outside = NOTH
 
     def make(out: Path) -> None:
         known = {*(normalize(example.text) for example in rows.examples), *outside.known}
-        spans: Spans = "ignored" if rows.kind.spans else "none"
+        spans: Spans = "ignored" if rows.kind.words else "none"
         found = list(iter_rows(file, columns=data.columns, **data.written, spans=spans))
         usable = readable(file, found, remedy="correct data.pool or data.columns in task.yaml")
         fresh: dict[str, Row] = {}

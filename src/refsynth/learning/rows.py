@@ -21,8 +21,8 @@ from refsynth.core.task import Task
 from refsynth.core.types import Example, IntArray
 from refsynth.data.account import RowPlace, SkippedRow, describe_skipped, write_skipped
 from refsynth.data.io import LoadedRows, read_examples
-from refsynth.data.judge import Spans
 from refsynth.data.language import detect_language
+from refsynth.data.row_reader import Spans
 from refsynth.data.split import split_rows
 from refsynth.data.text import normalize
 from refsynth.kinds import KINDS, Kind
@@ -172,7 +172,7 @@ def read_labeled(task: Task, *, skip_bad: bool, least_labels: int | None = None)
     data, files = task.config.data, []
     kind = KINDS[task.config.task]
     least_labels = kind.least if least_labels is None else least_labels
-    spans: Spans = "marked" if kind.spans else "none"
+    spans: Spans = "marked" if kind.words else "none"
     examples_of = partial(
         read_examples,
         labels=task.labels,

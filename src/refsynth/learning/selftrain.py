@@ -18,7 +18,11 @@ from refsynth.core.types import Draft, Example, FloatArray, IntArray, Provenance
 from refsynth.kinds.metrics import softmax
 
 SHARPNESS = 2.0
-"""Probabilities are raised to this power before they become targets: a head learns nothing from its own probabilities."""
+"""A judge's probabilities are raised to this power before they become targets: sharper, but not one-hot. A head would learn
+nothing from its own probabilities."""
+
+CLASS_MARGIN = 1.5
+"""A class keeps at most this many times the rows of the median class."""
 
 PROMPT = "selftrain"
 """The prompt in the provenance of texts of the pool."""
@@ -41,8 +45,8 @@ class SelfTrainer:
     Attributes:
         labels: the task's K labels.
         pool: the unlabeled texts, none of them a real row.
-        per_class: the most texts of a label, the most confident first; a label also has at most `MARGIN` times the texts of the
-            median label.
+        per_class: the most texts of a label, the most confident first; a label also has at most `CLASS_MARGIN` times the texts of
+            the median label.
         least: the least confidence p / (p + p of the runner-up), from 0.5 to 1; it does not depend on K.
     """
 
@@ -86,10 +90,6 @@ def confidence(logits: FloatArray) -> FloatArray:
     return np.asarray(1 / (1 + np.exp(best[:, -2] - best[:, -1])))
 
 
-MARGIN = 1.5
-"""A class keeps at most this many times the rows of the median class."""
-
-
 def balanced(classes: IntArray, confidences: FloatArray, k: int, *, per_class: int, least: float) -> list[int]:
     """Return the places of the most confident rows of each class, in the order of the rows.
 
@@ -101,5 +101,5 @@ def balanced(classes: IntArray, confidences: FloatArray, k: int, *, per_class: i
         least: the least confidence.
     """
     by_class = [np.flatnonzero((classes == label) & (confidences >= least)) for label in range(k)]
-    most = min(per_class, int(MARGIN * max(1.0, float(np.median([min(len(places), per_class) for places in by_class])))))
+    most = min(per_class, int(CLASS_MARGIN * max(1.0, float(np.median([min(len(places), per_class) for places in by_class])))))
     return sorted(int(row) for places in by_class for row in places[np.argsort(-confidences[places], kind="stable")][:most])

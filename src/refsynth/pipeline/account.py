@@ -48,7 +48,7 @@ def drafts_of(evidence: Evidence) -> origins.Drafts:
     scores = [draft.scores["agreement"] for draft in selected.generated if "agreement" in draft.scores]
     agrees = np.array([score > 0.5 for score in scores], float)
     named = (("kept drafts", [d.example.text for d in chosen]), ("seed rows", [e.text for e in evidence.learned.final.real]))
-    if evidence.learned.rows.kind.spans:
+    if evidence.learned.rows.kind.words:
         best, worst, rejected = ([replace(d, example=with_marks(d.example)) for d in some] for some in (best, worst, rejected))
     shown = {row for d in (*best, *worst, *rejected) if d.example.provenance for row in d.example.provenance.shown}
     return origins.Drafts(
@@ -80,7 +80,7 @@ def drafting_of(evidence: Evidence) -> origins.Drafting:
     if requested and not written.drafts:
         why = "no answer of the reference could be read as a draft" if written.asked else "no drafts were requested"
         if not can_write(evidence.task, learned.rows.language):
-            writer = f"the reference '{config.writer.name}' writes {known_only(evidence.task)}"
+            writer = f"the reference '{config.reference_spec.name}' writes {known_only(evidence.task)}"
             why = f"{writer}, and the texts are '{learned.rows.language}'; name another under reference in task.yaml"
         elif written.rejected:
             reason, count = max(written.rejected.items(), key=lambda pair: pair[1])

@@ -92,7 +92,7 @@ def notes_of(job: Job) -> tuple[str, ...]:
     if all(LEARNERS[name].reads == "text" for name in job.task.config.learners):
         return notes
     encoder, windows = job.context.encoder, job.task.config.windows
-    longer, cut = encoder.longer([row.text for row in job.rows.examples], words=job.rows.kind.spans)
+    longer, cut = encoder.longer([row.text for row in job.rows.examples], words=job.rows.kind.words)
     return (*notes, *long_notes(longer, cut, encoder.max_tokens, windows))
 
 

@@ -146,7 +146,7 @@ def _notes(evidence: Evidence, outcome: ContractOutcome) -> Iterator[str]:
 
 def _name(model: Model) -> str:
     if model.variant == "exact":
-        return f"{'CRF' if model.manifest.answers.spans else 'TF-IDF'}, taught by the model"
+        return f"{'CRF' if model.manifest.answers.words else 'TF-IDF'}, taught by the model"
     return "static student" if model.variant == "static" else "cascade of both"
 
 

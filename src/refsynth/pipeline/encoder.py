@@ -26,7 +26,7 @@ def language_notes(task: Task, language: str) -> Iterator[str]:
     if language == UNKNOWN:
         yield "no language stands out, so the slower multilingual encoder is used. If the texts are English, set language: en"
         return
-    writer = f"the reference '{task.config.writer.name}' writes {known_only(task)}"
+    writer = f"the reference '{task.config.reference_spec.name}' writes {known_only(task)}"
     drafts = "" if can_write(task, language) else f", and no drafts are written, since {writer}"
     yield f"the language seems to be '{language}', so the slower multilingual encoder is used{drafts}. If not, set language"
 

@@ -22,7 +22,7 @@ from refsynth.core.sections import ContractConfig
 from refsynth.core.task import Task
 from refsynth.core.types import Draft
 from refsynth.data.io import check_header
-from refsynth.data.judge import Spans
+from refsynth.data.row_reader import Spans
 from refsynth.evaluation.origins import Pretraining
 from refsynth.evaluation.report import Report
 from refsynth.evaluation.shared import FILE as OVERLAP

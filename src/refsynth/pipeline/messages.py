@@ -129,7 +129,7 @@ def resembling(leaked: Sequence[str]) -> str:
 
 def _without_influence(job: Job, selected: Selected) -> int:
     """Return how many of the chosen drafts have no influence score although the task asks for it."""
-    if not job.task.config.filter.influence or job.context.kind.several or job.context.kind.spans:
+    if not job.task.config.filter.influence or job.context.kind.several or job.context.kind.words:
         return 0
     return sum(draft.dropped is None and "influence" not in draft.scores for draft in selected.generated)
 

@@ -148,7 +148,7 @@ def _classes(evidence: Evidence) -> sections.Classes | None:
     truth, shipped = answers.truth, answers.systems[SHIPPED][0]
     source: sections.Source = "cross-validation" if evidence.measured is None else "test file"
     labels, kind = evidence.task.labels, evidence.learned.rows.kind
-    if kind.spans:
+    if kind.words:
         return sections.Classes.of_table(labels, kind.table(truth, shipped, len(labels)), source=source, n=len(truth))
     if kind.several:
         return sections.Classes.of_marks(labels, truth, shipped, thresholds=evidence.calibrated.cuts, source=source)
@@ -173,11 +173,11 @@ def _calibration(evidence: Evidence) -> CalibrationReport | None:
 
 
 def _calibration_of(kind: Kind, truth: Array, probabilities: Array, answers: Array, **chosen: Any) -> CalibrationReport | None:
-    if not (kind.several or kind.spans):
+    if not (kind.several or kind.words):
         return CalibrationReport.of(truth, probabilities, **chosen)
     right, confidence = kind.right(truth, answers), kind.confidence(probabilities, answers)
     by_row = np.full(len(truth), truth.shape[1]) if kind.several else np.array([len(split_spans(each)) for each in answers])
-    if kind.spans:
+    if kind.words:
         uncalibrated = chosen.pop("uncalibrated", None)
         chosen["over"] = "spans"
         chosen["uncalibrated"] = None if uncalibrated is None else span_confidences(uncalibrated, answers)

@@ -30,8 +30,8 @@ def results_of(evidence: Evidence) -> sections.Results | None:
     def system(name: str, key: str, detail: str) -> sections.System:
         return _system(evidence, name, detail, answers, key)
 
-    usual = "no span at all" if kind.spans else f"the most frequent {'set of labels' if kind.several else 'label'}"
-    systems = [replace(system("all O" if kind.spans else "majority", MAJORITY, usual), usual=True)]
+    usual = "no span at all" if kind.words else f"the most frequent {'set of labels' if kind.several else 'label'}"
+    systems = [replace(system("all O" if kind.words else "majority", MAJORITY, usual), usual=True)]
     same = _shipped_as(evidence)
     shown = [Candidate(name, False) for name in _always_shown() if name in answers.systems]
     systems += [system(LEARNERS[one.learner].title, str(one), "real rows only") for one in shown if one != same]

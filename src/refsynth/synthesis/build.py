@@ -40,7 +40,7 @@ def make_generator(config: RunConfig, store: ModelStore, folder: Path | None = N
         MissingError: The weights, the extra or the key of the reference are missing.
         ConfigError: The reference comes from another package and cannot be imported.
     """
-    generator: Generator = load(config.writer.make)(context_of(config, store, folder))
+    generator: Generator = load(config.reference_spec.make)(context_of(config, store, folder))
     return generator
 
 
@@ -50,7 +50,7 @@ def check_reference(config: RunConfig, folder: Path, watch: Observer) -> None:
     Raises:
         EndpointError: The reference cannot do it.
     """
-    check = config.writer.check
+    check = config.reference_spec.check
     if check and (config.synthesis.drafts or config.scoring):
         load(check)(config.reference, folder, watch, scores=bool(config.scoring))
 
@@ -66,7 +66,7 @@ MODEL, WEIGHTS = "model", "weights"
 
 
 def _training(config: RunConfig) -> Training:
-    spec = config.writer
+    spec = config.reference_spec
     if not spec.training:
         able = " or ".join(each.written for each in REFERENCES.values() if each.training)
         raise ConfigError(f"the reference '{spec.name}' has no weights here that could be trained", expected=able)

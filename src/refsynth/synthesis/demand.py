@@ -31,7 +31,7 @@ def demand_of(task: Task, rows: Rows, focus: Focus = ANYWHERE) -> Demand:
     A set of labels gets drafts in proportion to the rows that have exactly this set, plus one: the head of each label learns the
     label's frequency from the rows.
     """
-    if rows.kind.spans:
+    if rows.kind.words:
         return _demand_of_spans(task, rows)
     if not rows.kind.several:
         return Demand(task.meanings, focus)

@@ -74,7 +74,7 @@ def write_drafts(
     task, rows, folder, watch = job.task, job.rows, job.folder, job.watch
     number = task.config.synthesis.drafts if can_write(task, rows.language) else 0
     if number < task.config.synthesis.drafts:
-        writes = f"the reference '{task.config.writer.name}' writes {known_only(task)}"
+        writes = f"the reference '{task.config.reference_spec.name}' writes {known_only(task)}"
         watch.note(f"{writes}: no drafts. Name another under reference in task.yaml")
     focus = replace(focus, topics=topics)
     seed = task.config.seed if turn == 0 else derive_seed(task.config.seed, "round", turn)
@@ -94,7 +94,7 @@ def write_drafts(
             composed = compose(
                 writers, number, meanings, folder.path, language=rows.language, seed=seed, focus=focus, progress=progress
             )
-        if rows.kind.spans:
+        if rows.kind.words:
             unmarked, broken = without_marks(composed.drafts, task.labels)
             composed = composed._replace(drafts=unmarked, rejected={**composed.rejected, **broken})
         augmented = augment_rows(rows.examples, augmenters, copies=task.config.synthesis.copies, seed=task.config.seed)

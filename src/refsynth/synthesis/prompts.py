@@ -119,12 +119,12 @@ def generic_prompt(*, language: str = "en") -> Prompt:
 
 def can_write(task: Task, language: str) -> bool:
     """Return whether the reference writes the language, and so can also score texts in it."""
-    return task.config.writer.writes(language)
+    return task.config.reference_spec.writes(language)
 
 
 def known_only(task: Task) -> str:
     """Return the languages of the reference for a message, such as "English only"."""
-    return f"{' and '.join(NAMES.get(code, code) for code in task.config.writer.languages)} only"
+    return f"{' and '.join(NAMES.get(code, code) for code in task.config.reference_spec.languages)} only"
 
 
 NAMES: Mapping[str, str] = {"en": "English", "zh": "Chinese"}

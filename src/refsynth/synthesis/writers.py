@@ -41,11 +41,11 @@ def prepare_writers(job: Job, source: ReferenceSource) -> Writers:
     """Return the writers. If reinforcement is on, a policy is trained for each half of the rows."""
     topics = _topics(job)
     make = partial(source.generator, job.task.config, job.folder.path)
-    generator = cache(make) if job.task.config.writer.network else make
+    generator = cache(make) if job.task.config.reference_spec.network else make
     writers, curves = _reinforced(job, source, topics)
     if not writers:
         config = job.task.config
-        shown = shown_rows(job.rows.examples) if job.rows.kind.spans else job.rows.examples
+        shown = shown_rows(job.rows.examples) if job.rows.kind.words else job.rows.examples
         writers = [DraftWriter("", source.hash, generator, config.synthesis, shown, job.rows.folds)]
     return Writers(writers, generator, source.hash, topics, curves)
 
@@ -67,7 +67,7 @@ def _reinforced(
     if not (config.reinforce.iterations and config.synthesis.drafts and can_write(job.task, job.rows.language)):
         return [], ()
     parts = halves(job.rows)
-    if not all(part.can_judge for part in parts):
+    if not all(part.can_reward for part in parts):
         job.watch.note("too few labeled rows to reward a policy: the reference is not trained")
         return [], ()
     make_augmenters(config, job.rows.language)  # fails before hours of reinforcement if one is missing

@@ -156,7 +156,9 @@ class TestRefusals:
         assert problem(httpx.get(server.url + "/v1/predict")) == (405, "method_not_allowed")
 
     def test_sizes(self, folder: Path) -> None:
-        with running(folder, body_bytes=4096, texts=3, characters=100) as server:
+        with running(folder, body_bytes=4096, most_texts=3, characters=100) as server:
+            about = httpx.get(server.url + "/openapi.json").json()["info"]["description"]
+            assert "at most 3 texts of at most 100 characters each, in a body of at most 4,096 bytes" in about
             assert problem(post(server, "/v1/predict", {"texts": ["a"] * 4})) == (413, "too_large")
             assert problem(post(server, "/v1/predict", {"texts": "a" * 101})) == (413, "too_large")
             assert post(server, "/v1/predict", {"texts": ["a" * 100] * 3}).status_code == 200
@@ -363,7 +365,7 @@ class TestHealth:
     def test_a_full_queue_is_not_ready(self, folder: Path) -> None:
         opened = threading.Event()
         with running(
-            folder, before=lambda texts: "stuck" in texts and opened.wait(20) and None, queue_rows=4, texts=4, hang=10
+            folder, before=lambda texts: "stuck" in texts and opened.wait(20) and None, queue_rows=4, most_texts=4, hang=10
         ) as server:
             threads = [threading.Thread(target=post, args=(server, "/v1/predict", {"texts": ["stuck"] * 4})) for _ in range(2)]
             for thread in threads:
@@ -510,11 +512,16 @@ class TestSettings:
             check_exposure(host, keyed=False)
 
     @pytest.mark.parametrize(
-        "wrong", [{"texts": 10, "queue_rows": 5}, {"drain": 5, "deadline": 5}, {"workers": 0}, {"colour": 1}]
+        "wrong", [{"most_texts": 10, "queue_rows": 5}, {"drain": 5, "deadline": 5}, {"workers": 0}, {"colour": 1}]
     )
     def test_limits_that_do_not_fit_together_are_refused(self, wrong: dict[str, object]) -> None:
         with pytest.raises(ConfigError):
             Settings.of(bundle=Path("b"), **wrong)
+
+    @pytest.mark.parametrize(("field", "option"), [("most_texts", "--texts"), ("queue_rows", "--queue-rows")])
+    def test_an_option_that_is_refused_is_named_as_on_the_command_line(self, field: str, option: str) -> None:
+        with pytest.raises(ConfigError, match=f"^{option}: "):
+            Settings.of(bundle=Path("b"), **{field: 0})
 
 
 def test_labels_of_the_tiny_bundle(model: bundle.Model) -> None:

@@ -55,7 +55,7 @@ def keyed(folder: Path, tmp_path: Path) -> Iterator[tuple[Running, str]]:
     keys, record = tmp_path / "keys.json", tmp_path / "record.sqlite"
     key = Keyring(keys).add("console", scopes=("predict", "explain", "feedback", "admin")).presented
     prepare({"record": str(record)})
-    with running(folder, guards=compose({"keys": str(keys), "record": str(record), "texts": True}, tmp_path)) as server:
+    with running(folder, guards=compose({"keys": str(keys), "record": str(record), "keep_texts": True}, tmp_path)) as server:
         yield server, key
 
 

@@ -54,7 +54,7 @@ def test_names_are_redacted_beside_what_has_a_pattern(pipeline):
 
 def test_a_server_that_keeps_texts_keeps_no_name(bundle, pipeline, tmp_path):
     where = str(tmp_path / "record.sqlite")
-    options = {"record": where, "texts": True, "names": str(pipeline)}
+    options = {"record": where, "keep_texts": True, "names": str(pipeline)}
     prepare(options)
     with running(bundle, guards=compose(options, tmp_path)) as server:
         asked = httpx.post(server.url + "/v1/predict", json={"texts": [TEXT]}).json()["request_id"]

@@ -96,7 +96,7 @@ class TestEmpty:
         assert post(server, "/v1/predict", {"texts": given}).status_code == 422
 
     def test_rows_of_the_record_are_those_of_the_request(self, tmp_path: Path) -> None:
-        options = {"record": str(tmp_path / "record.sqlite"), "texts": True}
+        options = {"record": str(tmp_path / "record.sqlite"), "keep_texts": True}
         prepare(options)
         with running(save_bundle(tmp_path / "bundle"), guards=compose(options, tmp_path)) as server:
             asked = post(server, "/v1/predict", {"texts": ["", "w1", " ", "w2"]}).json()["request_id"]

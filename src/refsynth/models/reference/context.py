@@ -77,7 +77,7 @@ def reference_key(config: RunConfig) -> dict[str, str] | None:
 
     That is the content of its folder, and its code if another package provides it; None if there is neither.
     """
-    spec = config.writer
+    spec = config.reference_spec
     content = load(spec.content)(config.reference) if spec.content else None
     parts = {"content": content, "code": code_outside(spec.make)}
     return {name: value for name, value in parts.items() if value is not None} or None

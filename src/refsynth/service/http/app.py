@@ -42,6 +42,7 @@ from refsynth.service.http.schema import (
     TeiScore,
 )
 from refsynth.service.http.service import Service
+from refsynth.service.http.settings import Settings
 from refsynth.service.http.texts import EmptyText
 
 PAUSES = (0.1, 0.2, 0.4, 0.8)
@@ -58,7 +59,7 @@ def build_app(service: Service) -> Front:
     api = FastAPI(
         title="refsynth",
         version=version("refsynth"),
-        description="Labels for texts, with calibrated probabilities.",
+        description=_about(service.settings),
         docs_url=None,  # FastAPI's page loads scripts from another host
         redoc_url=None,
         redirect_slashes=False,
@@ -85,6 +86,14 @@ def build_app(service: Service) -> Front:
         deadline=service.settings.deadline,
         log=service.settings.log_requests,
         tracer=service.guards.tracer,
+    )
+
+
+def _about(settings: Settings) -> str:
+    return (
+        "Labels for texts, with calibrated probabilities. "
+        f"A request has at most {settings.most_texts:,} texts of at most {settings.characters:,} characters each, in a body of "
+        f"at most {settings.body_bytes:,} bytes; otherwise the status is 413."
     )
 
 

@@ -79,7 +79,7 @@ class LoadedBundle:
     def agrees(self, index: int, prediction: Prediction) -> bool:
         """Tell whether a prediction for golden text `index` equals the golden output, up to rounding."""
         manifest, golden = self.model.manifest, self.model.golden(prediction.tier)
-        if manifest.answers.spans:
+        if manifest.answers.words:
             return self._agrees_on_spans(index, prediction, golden)
         row = np.array([[prediction.probabilities[label] for label in self.model.labels]])
         one = Golden(golden.texts[index : index + 1], golden.probabilities[index : index + 1])

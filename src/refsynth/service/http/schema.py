@@ -26,7 +26,10 @@ class PredictRequest(_In):
     """Texts to label."""
 
     model_config = _example(texts=["where is my parcel?"], top_k=3)
-    texts: str | list[str | list[str]] = Field(description="One text, or a list of texts; for text pairs, [first, second] each.")
+    texts: str | list[str | list[str]] = Field(
+        description="One text, or a list of texts; for text pairs, [first, second] each. A server takes only so many at once: "
+        "see the description of the API."
+    )
     top_k: int | None = Field(default=None, ge=1, le=1_000_000, description="How many labels to show; all if left out.")
     probabilities: bool = Field(default=True, description="Whether to show probabilities by label.")
     truncate: bool = Field(default=True, description=TRUNCATE)

@@ -146,7 +146,7 @@ class Service:
         """
         model = self.engine.current.model
         answers = model.manifest.answers
-        expected = "marked" if answers.spans else "labels" if answers.several else "label"
+        expected = "marked" if answers.words else "labels" if answers.several else "label"
         fields = {name for name in EXPECTED if getattr(body, name) is not None}
         if fields != {expected}:
             raise Invalid(f"{expected}: expected {EXPECTED[expected]}, and neither of the other two fields")
@@ -179,8 +179,8 @@ class Service:
         request.scope["texts"] = len(rows)
         if not rows:
             raise Invalid("texts: found none, expected at least one")
-        if len(rows) > self.settings.texts:
-            raise TooLarge(f"{len(rows)} texts; the limit is {self.settings.texts} per request")
+        if len(rows) > self.settings.most_texts:
+            raise TooLarge(f"{len(rows)} texts; the limit is {self.settings.most_texts} per request")
         pairs = self.engine.current.model.manifest.pairs
         return [read_text(text, field.format(row), pairs=pairs) for row, text in enumerate(rows)]
 

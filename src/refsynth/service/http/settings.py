@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -40,8 +40,8 @@ class Settings(BaseModel):
     """How many of them may belong to one key."""
 
     body_bytes: int = Field(default=1 << 20, ge=1024)
-    texts: int = Field(default=256, ge=1)
-    """Texts per request."""
+    most_texts: int = Field(default=256, ge=1)
+    """Texts per request; the option `--texts`."""
     characters: int = Field(default=20_000, ge=1)
     """Characters per text."""
 
@@ -59,8 +59,8 @@ class Settings(BaseModel):
 
     @model_validator(mode="after")
     def _fit_together(self) -> Self:
-        if self.texts > self.queue_rows:
-            raise ValueError(f"a request of {self.texts} texts never fits into a queue of {self.queue_rows} rows")
+        if self.most_texts > self.queue_rows:
+            raise ValueError(f"a request of {self.most_texts} texts never fits into a queue of {self.queue_rows} rows")
         if self.notice + self.deadline >= self.drain:
             raise ValueError(
                 f"drain ({self.drain:g} s) must be longer than notice and deadline ({self.notice + self.deadline:g} s), "
@@ -86,10 +86,26 @@ class Settings(BaseModel):
         return self.threads or max(1, len(os.sched_getaffinity(0)) // self.workers)
 
 
+def usual(name: str) -> Any:
+    """Return the default of a setting."""
+    return Settings.model_fields[name].default
+
+
+OPTIONS: Mapping[str, str] = {"most_texts": "texts", "names": "redact_names"}
+"""Fields whose option has another name."""
+
+
 def refused_options(error: ValidationError) -> ConfigError:
     """Return an error with one line per invalid option."""
-    lines = [f"{'.'.join(map(str, problem['loc'])) or 'options'}: {problem['msg']}" for problem in error.errors()]
+    lines = [f"{_option(problem['loc'])}: {problem['msg']}" for problem in error.errors()]
     return ConfigError("\n  ".join(lines), remedy="refsynth serve --help explains each option")
+
+
+def _option(place: Sequence[int | str]) -> str:
+    if not place:
+        return "options"
+    name = str(place[0])
+    return "--" + OPTIONS.get(name, name).replace("_", "-")
 
 
 def check_exposure(host: str, *, keyed: bool, open_: bool = False, allowed: Sequence[str] = ()) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from refsynth.core.errors import RefsynthError
 from refsynth.core.pair import DIVIDER, join_pair
-from refsynth.data.nothing import EMPTY, nothing_in
+from refsynth.data.empty import EMPTY, missing_in
 from refsynth.data.text import clean
 from refsynth.service.http.batching import RowError
 from refsynth.service.http.errors import Invalid
@@ -45,5 +45,5 @@ def read_text(row: str | list[str], place: str, *, pairs: bool) -> str | EmptyTe
         text = row
     else:
         raise Invalid(f"{place}: expected a text: the bundle does not label pairs")
-    problem = nothing_in(text, pairs=pairs)
+    problem = missing_in(text, pairs=pairs)
     return text if problem is None else EmptyText(problem)

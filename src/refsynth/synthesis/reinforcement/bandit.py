@@ -17,7 +17,7 @@ import numpy as np
 from refsynth.core.files import read_json, write_json
 from refsynth.core.hashes import derive_seed
 from refsynth.core.types import FloatArray, IntArray
-from refsynth.synthesis.reinforcement.figures import Figures, Judge, PromptedCompletion
+from refsynth.synthesis.reinforcement.figures import Figures, Measure, PromptedCompletion
 from refsynth.synthesis.reinforcement.reward import FAULT, Scale, rewards
 
 
@@ -62,7 +62,7 @@ class Bandit:
 def search(
     bandit: Bandit,
     write: Callable[[IntArray, int], Sequence[Sequence[PromptedCompletion]]],
-    judge: Judge,
+    measure: Measure,
     folder: Path,
     *,
     turns: int,
@@ -75,9 +75,9 @@ def search(
     Args:
         bandit: learns from the rewards; ends in the state after the last turn.
         write: returns the texts of each of the arms [P] in a turn. A chat model may give an arm fewer texts than others, or none.
-        judge: judges the texts.
+        measure: measures the texts.
         folder: of the finished turns.
-        turns: how often to write, judge and learn.
+        turns: how often to write, measure and learn.
         prompts: arms per turn, P.
         seed: of the draws.
         at_random: draw the arms at random, as the control that a policy has to beat.
@@ -95,16 +95,16 @@ def search(
         started = time.monotonic()
         arms = bandit.draw(prompts, seed=derive_seed(seed, "arms", turn), at_random=at_random)
         written = write(arms, turn)
-        judgment = judge([one for of_arm in written for one in of_arm])
-        scale = scale or Scale.of(judgment.gains, judgment.faulty)
-        reward = rewards(judgment.gains, judgment.faulty, scale)
+        measured = measure([one for of_arm in written for one in of_arm])
+        scale = scale or Scale.of(measured.gains, measured.faulty)
+        reward = rewards(measured.gains, measured.faulty, scale)
         bandit.learn(np.repeat(arms, [len(of_arm) for of_arm in written]), reward)
         figures = Figures(
             turn=turn,
             reward=float(reward.mean()) if len(reward) else FAULT,
-            gain=judgment.gain,
-            faulty=float(judgment.faulty.mean()) if len(reward) else 1.0,
-            distinct_2=judgment.distinct_2,
+            gain=measured.gain,
+            faulty=float(measured.faulty.mean()) if len(reward) else 1.0,
+            distinct_2=measured.distinct_2,
             texts=len(reward),
             seconds=round(time.monotonic() - started, 3),
         )

@@ -1,4 +1,4 @@
-"""The figures of a turn of reinforcement, for any policy, and the judgment of what it wrote."""
+"""The figures of a turn of reinforcement, for any policy, and what was measured of the texts that it wrote."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class PromptedCompletion(NamedTuple):
     completion: Completion
 
 
-class Judgment(NamedTuple):
-    """The judgment of M texts.
+class Measured(NamedTuple):
+    """What was measured of M texts; rewards follow from it, see `reward.rewards`.
 
     Attributes:
         gains: on held-out loss, in nats per unit of weight [M]; NaN if unknown.
@@ -39,7 +39,8 @@ class Judgment(NamedTuple):
         return float(known.mean()) if len(known) else 0.0
 
 
-Judge = Callable[[Sequence[PromptedCompletion]], Judgment]
+Measure = Callable[[Sequence[PromptedCompletion]], Measured]
+"""Measures what rewards follow from, such as a `Rewarder`."""
 
 
 @dataclass(frozen=True)

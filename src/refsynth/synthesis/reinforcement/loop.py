@@ -1,6 +1,6 @@
-"""Reinforcement of a generator in turns: write, judge, update. Each turn is on disk before the next, so a killed run continues.
+"""Reinforcement of a generator in turns: write, measure, update. Each turn is on disk before the next, so a killed run continues.
 
-A turn writes drafts with the current policy (on-policy, with a fast engine that reads an export of it), has them judged, and
+A turn writes drafts with the current policy (on-policy, with a fast engine that reads an export of it), has them measured, and
 learns from some of them. What stays of a turn is small: adapter, optimizer state, figures. The exports are scratch.
 """
 
@@ -19,7 +19,7 @@ from refsynth.core.files import read_json
 from refsynth.core.hashes import derive_seed
 from refsynth.core.protocols import Generator
 from refsynth.core.types import FloatArray, IntArray, Prompt
-from refsynth.synthesis.reinforcement.figures import Figures, Judge, PromptedCompletion
+from refsynth.synthesis.reinforcement.figures import Figures, Measure, PromptedCompletion
 from refsynth.synthesis.reinforcement.policy import FIGURES, Policy, Rollout, save_turn
 from refsynth.synthesis.reinforcement.reward import Scale, UpdateRows, rewards, rloo
 
@@ -31,7 +31,7 @@ def reinforce(
     policy: Policy,
     prompts: Callable[[int], Sequence[Prompt]],
     writer: Callable[[Path], Generator],
-    judge: Judge,
+    measure: Measure,
     folder: Path,
     *,
     select: Callable[[FloatArray, IntArray], UpdateRows] = rloo,
@@ -47,10 +47,10 @@ def reinforce(
         policy: trained in place; ends in the state after the last turn.
         prompts: returns the prompts of a turn.
         writer: makes a generator from an exported policy.
-        judge: judges what was written.
+        measure: measures what was written.
         folder: of the finished turns.
         select: returns what to learn from, given rewards and the prompt of each text.
-        turns: how often to write, judge and learn.
+        turns: how often to write, measure and learn.
         group_size: texts per prompt, at least 2: each is the baseline of the others.
         max_kl: nats per token from the reference. A policy further away after a turn is scaled back.
         seed: of the sampling.
@@ -67,9 +67,9 @@ def reinforce(
             continue
         started = time.monotonic()
         written = _write(policy, prompts(turn), writer, folder / "export", group_size, derive_seed(seed, "rollout", turn))
-        judgment = judge(written)
-        scale = scale or Scale.of(judgment.gains, judgment.faulty)
-        reward = rewards(judgment.gains, judgment.faulty, scale)
+        measured = measure(written)
+        scale = scale or Scale.of(measured.gains, measured.faulty)
+        reward = rewards(measured.gains, measured.faulty, scale)
         dealt = np.random.default_rng(derive_seed(seed, "deal", turn)).permutation(reward) if shuffled else reward
         update = select(dealt, np.repeat(np.arange(len(written) // group_size), group_size))
         rollouts = [_rollout(policy, one) for one in written]
@@ -78,11 +78,11 @@ def reinforce(
         figures = Figures(
             turn=turn,
             reward=float(reward.mean()),
-            gain=judgment.gain,
-            faulty=float(judgment.faulty.mean()),
+            gain=measured.gain,
+            faulty=float(measured.faulty.mean()),
             kl=kl,
             log_likelihood=likelihood,
-            distinct_2=judgment.distinct_2,
+            distinct_2=measured.distinct_2,
             texts=len(written),
             seconds=round(time.monotonic() - started, 3),
         )

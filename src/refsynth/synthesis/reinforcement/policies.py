@@ -116,7 +116,7 @@ def _train_adapter(job: PolicyTask, scratch: Path, out: Path, *, rule: UpdateRul
         policy,
         prompts,
         writer,
-        job.judge,
+        job.rewarder,
         scratch,
         select=rule.select,
         turns=settings.iterations,
@@ -146,7 +146,7 @@ def _train_bandit(job: PolicyTask, scratch: Path, out: Path) -> None:
     turns = search(
         bandit,
         partial(_write_with_arms, job, arms),
-        job.judge,
+        job.rewarder,
         scratch,
         turns=settings.iterations,
         prompts=settings.prompts,

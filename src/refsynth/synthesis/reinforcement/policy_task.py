@@ -1,4 +1,4 @@
-"""The task of training a policy on half of the folds: their rows judge its texts and appear in its prompts."""
+"""The task of training a policy on half of the folds: their rows reward its texts and appear in its prompts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from refsynth.learning.context import LearnerContext
 from refsynth.learning.rows import Rows
 from refsynth.synthesis.build import ReferenceSource
 from refsynth.synthesis.plan import Brief, Focus, plan_requests
-from refsynth.synthesis.reinforcement.judge import RowJudge
+from refsynth.synthesis.reinforcement.rewarder import Rewarder
 
 
 class Half(NamedTuple):
@@ -29,7 +29,7 @@ class Half(NamedTuple):
     folds: IntArray
 
     @property
-    def can_judge(self) -> bool:
+    def can_reward(self) -> bool:
         """Whether heads fitted to the other folds can measure each fold: they need rows of two labels."""
         folds = np.unique(self.folds)
         labels = np.array([row.label for row in self.rows])
@@ -51,7 +51,7 @@ class PolicyTask(NamedTuple):
 
     Attributes:
         task: of the run.
-        half: the rows that judge the texts and appear in prompts.
+        half: the rows that reward the texts and appear in prompts.
         context: labels, language and encoder.
         source: of the reference.
         folder: of the run.
@@ -72,9 +72,9 @@ class PolicyTask(NamedTuple):
     topics: Mapping[str, Sequence[str]] = MappingProxyType({})
 
     @property
-    def judge(self) -> RowJudge:
-        """The judge by the rows of the half."""
-        return RowJudge(
+    def rewarder(self) -> Rewarder:
+        """The rewarder by the rows of the half."""
+        return Rewarder(
             self.context.labels, self.context.encoder, self.half.rows, self.half.folds, self.context.language, self.longest
         )
 

@@ -16,18 +16,12 @@ from refsynth.kinds.metrics import softmax
 from refsynth.learning.head import HEAD_STRENGTH, classes_of, fit_head, row_weights, softmax_strength
 from refsynth.learning.job import Job
 from refsynth.learning.rows import Rows
-from refsynth.learning.selftrain import Choose, SelfTrainer
+from refsynth.learning.selftrain import CLASS_MARGIN, SHARPNESS, Choose, SelfTrainer
 from refsynth.models.predict import LinearHead
 from refsynth.synthesis.selection.context import CachedPredictor, ScorerContext, SeenRows, score_drafts
 from refsynth.synthesis.selection.filter import drop_by, even_out
 from refsynth.synthesis.selection.influence import Points, cross_fitted
 from refsynth.synthesis.selection.soft_labels import posteriors
-
-CLASS_MARGIN = 1.5
-"""A class keeps at most this many times the drafts of the median class."""
-
-SHARPNESS = 2.0
-"""A judge's probabilities are raised to this power before they become targets: sharper, but not one-hot."""
 
 
 def head_fitter(k: int) -> Callable[[Points], LinearHead]:
@@ -86,7 +80,7 @@ class Chooser:
         for spec, number in scorers_of(self.settings):
             if spec.reads == "rows":
                 chosen = drop_by(spec, chosen, score_drafts(spec, context, kept(chosen)), number)
-        if self.rows.kind.several or self.rows.kind.spans:
+        if self.rows.kind.several or self.rows.kind.words:
             return chosen
         chosen = even_out(chosen, self.labels, margin=CLASS_MARGIN)
         if self.settings.targets == "label":

@@ -38,7 +38,7 @@ class AgreementScorer:
         """Return the agreement with each draft's label, labels or spans [N]."""
         read = self._rows.judge.logits([draft.text for draft in drafts])
         kind, labels = self._kind, self._labels
-        if kind.spans:
+        if kind.words:
             probabilities = kind.probabilities(read)
             return agreement_of_tags(probabilities, kind.truth(given_labels(drafts), labels), kind.decide(probabilities))
         logits = np.array(read, float).reshape(-1, len(labels))

@@ -23,7 +23,7 @@ from refsynth.learning.job import Job
 from refsynth.models.predict import EncoderPredictor, LinearHead
 from refsynth.models.reference.context import reference_key
 from refsynth.synthesis.prompts import can_write, class_prompts, generic_prompt, known_only
-from refsynth.synthesis.selection.reference_judge import ReferenceJudge, Shortlist, calibrated
+from refsynth.synthesis.selection.reference_classifier import ReferenceClassifier, Shortlist, calibrated
 
 ASKED_LABELS = 8
 """Labels per text that the reference is asked about: those with the descriptions nearest to its embedding."""
@@ -32,11 +32,11 @@ TEMPERATURE = 0.2
 """Of the posterior, in nats per token: the smallest log loss on three sets outside of the README's tables (design/022)."""
 
 
-def reference_judge(task: Task, language: str, generator: Generator, encoder: Encoder) -> ReferenceJudge:
+def reference_classifier(task: Task, language: str, generator: Generator, encoder: Encoder) -> ReferenceClassifier:
     """Return the reference as a classifier that has seen only descriptions."""
     nearest = LinearHead(np.asarray(encoder.encode(list(task.descriptions.values())), float).T, np.zeros(len(task.labels)))
     shortlist = Shortlist(EncoderPredictor(task.labels, encoder, nearest), ASKED_LABELS)
-    return ReferenceJudge(
+    return ReferenceClassifier(
         generator,
         class_prompts(task.meanings, language),
         generic_prompt(language=language),
@@ -52,13 +52,13 @@ def judge_drafts(job: Job, drafts: Sequence[Draft], make_generator: Callable[[],
     """
     task, language, encoder = job.task, job.rows.language, job.context.encoder
     if not can_write(task, language):
-        reads = f"the reference '{task.config.writer.name}' reads {known_only(task)}"
+        reads = f"the reference '{task.config.reference_spec.name}' reads {known_only(task)}"
         job.watch.note(f"{reads}: the targets of drafts come only from a model of the real rows")
         return list(drafts)
 
     def make(out: Path) -> None:
         texts = [example.text for example in kept(drafts)]
-        ratios = reference_judge(task, language, make_generator(), encoder).ratios(texts) if texts else np.zeros((0, 0))
+        ratios = reference_classifier(task, language, make_generator(), encoder).ratios(texts) if texts else np.zeros((0, 0))
         rows = iter(ratios)
         scored = [draft if draft.dropped else _with_likelihoods(draft, task.labels, next(rows)) for draft in drafts]
         write_jsonl(out / "drafts.jsonl", [draft.to_json() for draft in scored])

@@ -1,6 +1,6 @@
 """Decides what a row of a labeled file is: an example, a row to leave out, or an error with its remedy.
 
-A `Judge` is created with the task's columns, labels and label format, and reads rows of all task kinds.
+A `RowReader` is created with the task's columns, labels and label format, and reads rows of all task kinds.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Bad(NamedTuple):
 
 
 @dataclass
-class Judge:
+class RowReader:
     """Reads the rows of a labeled file.
 
     Attributes:

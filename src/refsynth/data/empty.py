@@ -11,7 +11,7 @@ from refsynth.data.text import clean
 EMPTY = "empty text"
 
 
-def nothing_in(text: str, *, pairs: bool) -> str | None:
+def missing_in(text: str, *, pairs: bool) -> str | None:
     """Return what is missing in a text, or in a pair as one text; None if nothing is."""
     if not clean(text):
         return EMPTY
@@ -26,8 +26,8 @@ def refuse_empty(texts: Sequence[str], *, pairs: bool = False, name: str = "text
     Raises:
         ArgumentError: some are; it names the first and their number.
     """
-    bad = [place for place, text in enumerate(texts) if isinstance(text, str) and nothing_in(text, pairs=pairs)]
+    bad = [place for place, text in enumerate(texts) if isinstance(text, str) and missing_in(text, pairs=pairs)]
     if bad:
-        why = nothing_in(texts[bad[0]], pairs=pairs)
+        why = missing_in(texts[bad[0]], pairs=pairs)
         more = f" (and {len(bad) - 1:,} more)" if len(bad) > 1 else ""
         raise ArgumentError(f"{name}[{bad[0]}]: {why}{more}", expected="texts with words", remedy="leave empty texts out")

@@ -1,4 +1,4 @@
-"""Judges what a policy writes by held-out real rows, with heads on the encoder's embeddings."""
+"""Measures what a policy writes by held-out real rows, with heads on the encoder's embeddings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from refsynth.core.types import Example, FloatArray, IntArray, Provenance
 from refsynth.learning.head import classes_of, softmax_strength
 from refsynth.models.predict import LinearHead
 from refsynth.synthesis.parse import parse_completion
-from refsynth.synthesis.reinforcement.figures import Judgment, PromptedCompletion
+from refsynth.synthesis.reinforcement.figures import Measured, PromptedCompletion
 from refsynth.synthesis.selection.choose import head_fitter
 from refsynth.synthesis.selection.diversity import diversity
 from refsynth.synthesis.selection.filter import screen
@@ -25,8 +25,8 @@ AGREEMENT = 0.5
 
 
 @dataclass(frozen=True)
-class RowJudge:
-    """Judges texts by their effect on the loss of real rows; for each fold with a head fitted without it.
+class Rewarder:
+    """Measures the effect of texts on the loss of real rows, for each fold with a head fitted without it; rewards follow from it.
 
     The heads are fitted only to real rows. So a text's gain does not depend on the other texts, and gains of different turns can
     be compared.
@@ -47,12 +47,12 @@ class RowJudge:
     language: str
     longest: int
 
-    def __call__(self, written: Sequence[PromptedCompletion]) -> Judgment:
-        """Return the judgment of completions."""
-        return self.judge(self._examples(written))
+    def __call__(self, written: Sequence[PromptedCompletion]) -> Measured:
+        """Return what was measured of completions."""
+        return self.measure(self._examples(written))
 
-    def judge(self, examples: Sequence[Example]) -> Judgment:
-        """Return the judgment of M texts."""
+    def measure(self, examples: Sequence[Example]) -> Measured:
+        """Return what was measured of M texts."""
         screened = screen(examples, self.rows, longest=self.longest)
         faulty = np.array([draft.dropped is not None for draft in screened], bool)
         gains = np.full(len(examples), np.nan)
@@ -68,7 +68,7 @@ class RowJudge:
                 fit, self._real, self.folds, drafts, seen, strength=softmax_strength, train_on_drafts=False
             )
         texts = [example.text for example, wrong in zip(examples, faulty, strict=True) if not wrong]
-        return Judgment(gains, faulty, diversity(texts).distinct_2 if len(texts) > 1 else 0.0)
+        return Measured(gains, faulty, diversity(texts).distinct_2 if len(texts) > 1 else 0.0)
 
     def _examples(self, written: Sequence[PromptedCompletion]) -> list[Example]:
         """Return the texts as examples. A completion that gives no text becomes an empty one, which the screen rejects."""

@@ -2,7 +2,7 @@
 
 This is the noisy channel (Min et al., 2022, "Noisy Channel Language Model Prompting", section 3) with batch calibration (Zhou et
 al., 2024, "Batch Calibration", section 3), which subtracts the mean score of each label over the texts. If the prompts show no
-real row, the judge may be asked about any draft, whatever fold is held out.
+real row, the classifier may be asked about any draft, whatever fold is held out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Shortlist(NamedTuple):
     size: int
 
 
-class ReferenceJudge:
+class ReferenceClassifier:
     """A predictor that asks the reference: per text, a pass for each label on its shortlist and one under the generic prompt.
 
     The generic pass does not change the ranking of the labels of one text. It makes texts comparable: without it, a label's mean
@@ -40,7 +40,7 @@ class ReferenceJudge:
         temperature: float,
         shortlist: Shortlist | None = None,
     ) -> None:
-        """Set up the judge; the reference is not asked yet.
+        """Set up the classifier; the reference is not asked yet.
 
         Args:
             generator: the reference.
