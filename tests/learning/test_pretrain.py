@@ -317,7 +317,7 @@ def test_too_few_texts_leave_the_encoder_as_it_is(tmp_path, masked_store):
 @pytest.mark.parametrize(
     ("tree", "said"),
     [
-        ({"pretrain": {"encoder": 5}}, "pretrain.encoder is about unlabeled texts"),
+        ({"pretrain": {"encoder": 5}}, "pretrain.encoder learns from unlabeled texts"),
         ({"pretrain": {"encoder": -1}}, "pretrain.encoder"),
         ({"pretrain": {"encodr": 1}}, "did you mean 'encoder'"),
         ({"data": {"pool": "a.txt"}, "reference": "echo", "pretrain": {"reference": 5}}, "whose weights must be here"),
