@@ -326,7 +326,7 @@ def test_a_form_has_the_bar_of_its_own_rows_or_says_that_it_has_none():
     held = held_of(np.zeros(60, int), {FROZEN: np.zeros((1, 60, 2)), PLAIN: np.zeros((1, 60, 2))}, folds=np.arange(60) % 4)
     learned = Carried(replace(held, near={FROZEN: near[None], PLAIN: near[None] / 2}), FROZEN)
     assert _strange(learned, "full").threshold == near[2]
-    assert "of TF-IDF" in _strange(learned, "tfidf")
+    assert "TF-IDF's similarity" in _strange(learned, "tfidf")
     apart = outside_held((near, near / 2), near[:4], near[:4], learner=PLAIN).outside
     assert _strange(Carried(replace(learned.held, outside=apart), FROZEN), "tfidf").threshold == near[2] / 2
     for form in ("half", "few words", "static", "cascade"):
@@ -450,7 +450,8 @@ def test_evaluate_says_nothing_of_it_where_a_bundle_cannot_tell(tmp_path, tiny_c
     asked = ["evaluate", str(bundle), str(tmp_path / "data" / "test.jsonl")]
     figures = json.loads(CliRunner().invoke(app, [*asked, "--json"]).stdout)
     assert figures["none"] is None and figures["unknown_none"] is None
-    assert "none of these" not in CliRunner().invoke(app, asked).stdout
+    shown = CliRunner().invoke(app, asked).stdout
+    assert "none of these  " not in shown and "of those with unknown labels" not in shown
 
 
 @WORDS_COUNT

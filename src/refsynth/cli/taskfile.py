@@ -9,12 +9,11 @@ from pathlib import Path
 from textwrap import indent
 from typing import Any
 
-import yaml
-
 from refsynth.cli.screen import command
 from refsynth.core.errors import ConfigError
 from refsynth.core.kinds import TASK_KINDS, KindName
 from refsynth.core.sections import parts_of
+from refsynth.core.yamlfile import dump_yaml
 from refsynth.data.sniff import Sniffed
 
 _NO_DATA = """\
@@ -139,7 +138,7 @@ def _column(key: str, name: str, look: Sniffed) -> str:
 
 def _yaml(pair: Mapping[str, Any], *, flow: bool = False) -> str:
     """Return one `key: value` line, quoted where YAML needs it; with `flow`, lists stay on the line."""
-    dumped = str(yaml.safe_dump(dict(pair), allow_unicode=True, width=10_000, default_flow_style=flow)).strip()
+    dumped = dump_yaml(dict(pair), width=10_000, default_flow_style=flow).strip()
     return dumped[1:-1] if flow else dumped
 
 

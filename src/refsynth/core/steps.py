@@ -87,7 +87,7 @@ _ALL = (
     _step("forms", ("task", "labels", "seed"), inputs=("rows", "fit"), extra=("shipped", "texts", "beside", "machine"),
           code=(PACKING_CODE,), excluded=_excluded(LEARNER_CODE)),  # compress/shrink.py
     _step("form_fold", LEARNING, inputs=("rows",), extra=("drafts", "scorers.outside", *MODELS, "texts", "shipped", "form"),
-          code=CHOICE_CODE),  # compress/shrink.py
+          code=(*CHOICE_CODE, PACKING_CODE)),  # compress/shrink.py
     _step("bundle", ("task", "labels"), inputs=("rows", "fit"), optional=("smaller_form",),
           extra=("candidate", "form", "calibration", "metrics", "lineage", "strange", "none"),
           code=(PACKING_CODE,)),  # compress/ship.py

@@ -1,4 +1,4 @@
-"""YAML read with care: a key twice, an alias, and more depth or size than a configuration has are refused.
+"""YAML read and written with care: a key twice, an alias, and more depth or size than a configuration has are refused.
 
 Words that YAML 1.1 would read as numbers or dates stay text: 007, 12:30, 2024-05-01. As a key every number is text.
 """
@@ -43,8 +43,18 @@ class _Loader(_Base):  # type: ignore[misc]
         return found
 
 
+class _Dumper(yaml.SafeDumper):
+    """The safe dumper, which also quotes texts that only `parse_yaml` reads as numbers, such as 1e5."""
+
+
 for _tag, _pattern in _NUMBERS.items():
-    _Loader.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern.pattern})$"), list("-+.0123456789"))
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(_tag, re.compile(f"^(?:{_pattern.pattern})$"), list("-+.0123456789"))
+
+
+def dump_yaml(value: Any, **layout: Any) -> str:
+    """Return a value as YAML that `parse_yaml` reads back; `layout` is as `yaml.dump` takes it."""
+    return str(yaml.dump(value, Dumper=_Dumper, allow_unicode=True, **layout))
 
 
 def parse_yaml(text: str) -> Any:

@@ -169,7 +169,7 @@ class TestExposure:
 
     @pytest.mark.parametrize("name", ["model.lan:8080", "http://model.lan", "a b", "", "*"])
     def test_a_name_is_a_name(self, name: str) -> None:
-        with pytest.raises(ConfigError, match="allow_host"):
+        with pytest.raises(ConfigError, match="allow-host"):
             Settings.of(bundle=Path("b"), allow_host=(name,))
 
     def test_the_command_line_ends_with_exit_code_2(self, folder: Path) -> None:
